@@ -1,0 +1,99 @@
+"""The clocks: wall time for people, and unique sortable ids. Deadlines use `time.monotonic_ns` directly."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+REPLAY_START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+_STA_UNSYNC = 0x0040  # <sys/timex.h>
+
+
+class Clock(Protocol):
+    """What time people would say it is."""
+
+    def wall(self, media_time: float) -> datetime:
+        """Aware UTC of a frame `media_time` seconds after its source began."""
+        ...
+
+    def known(self) -> bool:
+        """Whether the wall clock was synchronised, so that quiet hours can be trusted."""
+        ...
+
+
+class LiveClock:
+    """The system's clock. Whether it is known is asked of the kernel at most once a second."""
+
+    def __init__(self) -> None:
+        self._known = False
+        self._asked_ns = 0
+
+    def wall(self, media_time: float) -> datetime:
+        return datetime.now(UTC)
+
+    def known(self) -> bool:
+        now = time.monotonic_ns()
+        if not self._asked_ns or now - self._asked_ns > 1_000_000_000:
+            self._asked_ns, self._known = now, _synchronised()
+        return self._known
+
+
+class ReplayClock:
+    """A clip's own time: noon UTC of 2026-01-01 at its start unless told otherwise."""
+
+    def __init__(self, start: datetime = REPLAY_START) -> None:
+        self._start = start
+
+    def wall(self, media_time: float) -> datetime:
+        return self._start + timedelta(seconds=media_time)
+
+    def known(self) -> bool:
+        return True
+
+
+def _synchronised() -> bool:
+    """Ask adjtimex(2). Where the kernel cannot be asked (not Linux), a plausible year has to do."""
+    try:
+        timex = (ctypes.c_byte * 256)()  # struct timex, mode 0: read only
+        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex))
+        status = int.from_bytes(bytes(timex)[40:44], "little")  # after modes, offset, freq, maxerror, esterror
+        return state not in (-1, 5) and not status & _STA_UNSYNC
+    except (AttributeError, OSError):
+        return datetime.now(UTC).year >= 2026
+
+
+def iso(moment: datetime) -> str:
+    """Aware UTC as ISO 8601 with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Ids:
+    """Unique, sortable UUIDv7 (RFC 9562). With a seed (replay) the same calls give the same ids."""
+
+    def __init__(self, seed: str | None = None) -> None:
+        self._seed = seed
+        self._count = 0
+        self._last_ms = 0
+
+    def new(self, wall: datetime) -> str:
+        """An id that sorts after every earlier one, also when the wall clock goes back."""
+        ms = int(wall.timestamp() * 1000)
+        # A clock set back must not reorder the journal: time stands still until it catches up. One set back
+        # by more than an hour is believed, else one wrong day would freeze the ids for that long.
+        self._count = (self._count + 1) & 0xFFF
+        if ms <= self._last_ms and self._last_ms - ms < 3_600_000:
+            ms = self._last_ms + (self._count == 0)
+        elif ms != self._last_ms:
+            self._count = 0
+        self._last_ms = ms
+        if self._seed is None:
+            tail = int.from_bytes(os.urandom(8), "big")
+        else:
+            tail = int.from_bytes(hashlib.sha256(f"{self._seed}:{ms}:{self._count}".encode()).digest()[:8], "big")
+        value = (ms & (1 << 48) - 1) << 80 | 0x7 << 76 | self._count << 64 | 0b10 << 62 | tail & (1 << 62) - 1
+        return str(uuid.UUID(int=value))

@@ -1,0 +1,282 @@
+"""The configuration: one pydantic model per section, bounds beside each field, an unknown key is an error."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edge.errors import ConfigError
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+Polygon = Annotated[list[tuple[Fraction, Fraction]], Field(min_length=3, max_length=64)]
+
+
+def _hours(text: str) -> str:
+    """Accept "" or HH:MM-HH:MM."""
+    if text:
+        start, _, end = text.partition("-")
+        for part in (start, end):
+            hour, _, minute = part.partition(":")
+            if not (len(part) == 5 and hour.isdigit() and minute.isdigit() and int(hour) < 24 and int(minute) < 60):
+                raise ValueError('write quiet hours as "22:00-07:00", or "" for none')
+    return text
+
+
+Hours = Annotated[str, AfterValidator(_hours)]
+
+
+class NodeConfig(Section):
+    name: Name = Field("gander", description="Name of this appliance in every event and topic")
+
+
+class CameraConfig(Section):
+    id: Name = Field("cam", description="Short name of the camera, in every event")
+    source: str = Field(
+        "synthetic:day", min_length=1, description="synthetic:SCENE, a clip, a folder of pictures; live cameras follow"
+    )
+    fps: float = Field(15.0, ge=0.2, le=60.0, description="Pictures per second")
+    size: tuple[int, int] = Field((1280, 720), description="Width and height of the large picture, where the source can choose")
+    zones: list[Polygon] = Field([], description="Polygons (x, y in 0..1) where motion counts; none: everywhere")
+    masks: list[Polygon] = Field([], description="Privacy masks: painted black before anything else sees the picture")
+
+    @model_validator(mode="after")
+    def _size(self) -> CameraConfig:
+        if not all(64 <= side <= 8192 for side in self.size):
+            raise ValueError("size: width and height must each be 64 to 8192")
+        return self
+
+
+class MotionConfig(Section):
+    threshold: int = Field(22, ge=4, le=128, description="Least brightness change (of 255) that counts as motion")
+    min_area: float = Field(0.0004, gt=0.0, le=0.5, description="Least area of a moving thing, as a fraction of the picture")
+    whole_frame: Fraction = Field(0.5, description="Share of the picture that must change at once to recalibrate instead")
+
+
+class VisitConfig(Section):
+    gap_s: float = Field(3.0, ge=0.2, le=60.0, description="A visitor unseen for this long has left")
+    cap_s: float = Field(120.0, ge=5.0, le=3600.0, description="A visit is closed after this long, and a new one begun")
+    max_open: int = Field(12, ge=1, le=64, description="Most visitors followed at once")
+
+
+class LabelsConfig(Section):
+    """Which labels are what; globs; first match wins; all empty: the bundle's own suggestion."""
+
+    threat: list[str] = Field([], description='Globs over the labels of what must leave, e.g. ["Corvus *", "fox"]')
+    resident: list[str] = Field([], description="Globs over the labels of who lives here")
+    person: list[str] = Field([], description="Globs over the labels of people")
+
+
+class ModelsConfig(Section):
+    champion: str = Field("starter", min_length=1, description="Bundle trusted first: an installed name, or a file")
+    deadline_ms: int = Field(400, ge=20, le=5000, description="An answer counts until this long after the frame was taken")
+    threads: int = Field(0, ge=0, le=16, description="Threads of the model; 0: chosen from the number of cores")
+    trusted_keys: list[str] = Field([], description="Files with public keys whose bundles are accepted, beside the device's own")
+    allow_unsigned: bool = Field(False, description="Accept bundles without a signature (for a desk)")
+
+
+class EvidenceConfig(Section):
+    half_life_s: float = Field(1.0, gt=0.0, le=60.0, description="Evidence loses half its weight in this time")
+    prior: float = Field(0.05, gt=0.0, lt=1.0, description="Chance that a visitor is a threat before anything is known")
+    prior_weight: float = Field(1.0, ge=0.0, le=100.0, description="How many frames the prior weighs")
+    clamp_low: float = Field(-3.0, ge=-20.0, lt=0.0, description="Least log-odds one frame can give")
+    clamp_high: float = Field(4.0, gt=0.0, le=20.0, description="Most log-odds one frame can give")
+    min_frames: int = Field(2, ge=1, le=100, description="Distinct frames that must themselves be above the line")
+    person_p: float = Field(0.3, gt=0.0, le=1.0, description="A person is seen at this probability in any crop")
+    cost_false: float = Field(1.0, gt=0.0, le=1000.0, description="Cost of scaring a friend")
+    cost_miss: float = Field(4.0, gt=0.0, le=1000.0, description="Cost of missing a threat")
+
+
+class PolicyConfig(Section):
+    initial_mode: Literal["observe", "armed", "maintenance"] = Field("observe", description="Mode of a new installation")
+    budget_ms: int = Field(1000, ge=50, le=10000, description="Glass to order: older news is not acted upon")
+    order_valid_ms: int = Field(500, ge=50, le=2000, description="An order not carried out by then is void")
+    person_veto_s: float = Field(60.0, ge=0.0, le=3600.0, description="Nothing fires for this long after a person was seen")
+    per_visit: int = Field(6, ge=0, le=100, description="Most actions in one visit")
+    per_hour: int = Field(20, ge=0, le=1000, description="Most actions in an hour")
+    per_day: int = Field(100, ge=0, le=10000, description="Most actions in a day")
+    settle_s: float = Field(0.5, ge=0.0, le=10.0, description="After a pulse the picture is given this long to settle")
+
+
+class DeterrentConfig(Section):
+    id: Name = Field("light", description="Name of the deterrent, in every action")
+    kind: Literal["light", "siren", "water", "servo", "relay"] = Field("light", description="What it does")
+    enabled: bool = Field(True, description="False: never fires")
+    channel: int = Field(0, ge=0, le=7, description="Channel of the controller")
+    pin: int = Field(17, ge=0, le=27, description="GPIO (BCM number) of the channel, for the guard on this Pi")
+    active_high: bool = Field(True, description="False: the relay board switches on when the pin is low")
+    on_ms: int = Field(400, ge=10, le=5000, description="Length of one flash of the pattern")
+    off_ms: int = Field(200, ge=0, le=5000, description="Pause between two flashes")
+    count: int = Field(3, ge=1, le=50, description="Flashes in the pattern")
+    max_on_ms: int = Field(5000, ge=10, le=5000, description="The controller ends any pulse after this long")
+    cooldown_s: float = Field(30.0, ge=1.0, le=86400.0, description="Rest between two actions")
+    near_residents: Literal["fire", "hold", ""] = Field(
+        "", description="Fire while a resident is in the picture? Empty: light, servo and relay fire, siren and water hold"
+    )
+    quiet_hours: Hours | None = Field(None, description='No action then, "22:00-07:00"; unset: that, for a siren; "": never quiet')
+
+    @model_validator(mode="after")
+    def _bounded(self) -> DeterrentConfig:
+        length = self.count * self.on_ms + (self.count - 1) * self.off_ms
+        if length > self.max_on_ms:
+            raise ValueError(
+                f"the pattern of {self.id!r} lasts {length} ms, longer than max_on_ms = {self.max_on_ms}: "
+                "lower count, on_ms or off_ms"
+            )
+        return self
+
+    @property
+    def holds_near_residents(self) -> bool:
+        return (self.near_residents or ("hold" if self.kind in ("siren", "water") else "fire")) == "hold"
+
+    @property
+    def quiet(self) -> str:
+        if self.quiet_hours is None:
+            return "22:00-07:00" if self.kind == "siren" else ""
+        return self.quiet_hours
+
+
+class ControllerConfig(Section):
+    kind: Literal["dry", "guard"] = Field("dry", description="dry: nothing moves; guard: this Pi's own pins")
+    patience_ms: int = Field(60, ge=5, le=1000, description="How long the loop waits for the controller's word")
+
+
+class JournalConfig(Section):
+    queue: int = Field(2000, ge=100, le=100000, description="Records that may wait for a slow card")
+
+
+class MediaConfig(Section):
+    per_visit: int = Field(3, ge=0, le=20, description="Most moments of one visit kept as pictures")
+    queue: int = Field(8, ge=1, le=64, description="Pictures that may wait for a slow card (each holds one frame in memory)")
+    quality: int = Field(85, ge=30, le=100, description="JPEG quality")
+    min_free: Fraction = Field(0.15, description="Share of the disk that stays free: below it no picture is saved")
+
+
+class Config(Section):
+    """The whole of `gander.toml`."""
+
+    node: NodeConfig = NodeConfig()
+    camera: list[CameraConfig] = Field([CameraConfig()], min_length=1, max_length=1)
+    motion: MotionConfig = MotionConfig()
+    visits: VisitConfig = VisitConfig()
+    labels: LabelsConfig = LabelsConfig()
+    models: ModelsConfig = ModelsConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
+    policy: PolicyConfig = PolicyConfig()
+    deterrent: list[DeterrentConfig] = Field([DeterrentConfig()], max_length=8)
+    controller: ControllerConfig = ControllerConfig()
+    journal: JournalConfig = JournalConfig()
+    media: MediaConfig = MediaConfig()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Config:
+        for what, values in (
+            ("camera.id", [c.id for c in self.camera]),
+            ("deterrent.id", [d.id for d in self.deterrent]),
+            ("deterrent.channel", [d.channel for d in self.deterrent]),
+            ("deterrent.pin", [d.pin for d in self.deterrent]),
+        ):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{what}: each must be given once, got {values}")
+        return self
+
+
+def load(path: Path | None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Read `path` (none: the defaults), apply `K=V` overrides, check everything. Raises `ConfigError`."""
+    raw: dict[str, Any] = {}
+    if path is not None:
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: no such file; `gander config --example` prints one to start from") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read as text: {error}") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path}: not TOML: {error}") from None
+    where = str(path) if path else "defaults"
+    for override in overrides:
+        _override(raw, override)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first(error)}") from None
+
+
+def _override(raw: dict[str, Any], text: str) -> None:
+    """Apply `section.key=value`; `section.0.key=value` for a list of tables. The value is TOML, or a bare word."""
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {text}: write it as section.key=value")
+    try:
+        parsed = tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    here: Any = raw
+    for key, following in zip(keys[:-1], keys[1:], strict=True):
+        fresh: Any = [] if following.isdigit() else {}
+        if isinstance(here, list):
+            if int(key) == len(here):
+                here.append(fresh)
+            if not key.isdigit() or int(key) >= len(here):
+                raise ConfigError(f"--set {text}: no entry {key} in that list, it has {len(here)}")
+            here = here[int(key)]
+        else:
+            here = here.setdefault(key, fresh)
+        if not isinstance(here, dict | list):
+            raise ConfigError(f"--set {text}: {key} is a value, not a section")
+    last = keys[-1]
+    if isinstance(here, list):
+        raise ConfigError(f"--set {text}: name a key inside entry {last}")
+    here[last] = parsed
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing to mend, in one line."""
+    problems = error.errors()
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"]) or "file"
+    what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    got = "" if isinstance(first["input"], dict | Section) else f", got {json.dumps(first['input'], default=str)}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}: {what}{got}{more}"
+
+
+def example() -> str:
+    """The documented default configuration as TOML, generated from the models."""
+    lines = ["# Gander's configuration. Every value shown is the default; delete what you do not change.", ""]
+    for name, info in Config.model_fields.items():
+        value = info.get_default(call_default_factory=True)
+        many = isinstance(value, list)
+        section = value[0] if many else value
+        lines.append(f"[[{name}]]" if many else f"[{name}]")
+        for key, field in type(section).model_fields.items():
+            lines.append(f"# {field.description}{_bounds(field.metadata)}")
+            current = getattr(section, key)
+            lines.append(f"# {key} = …" if current is None else f"{key} = {_toml(current)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _bounds(metadata: list[Any]) -> str:
+    parts = []
+    for constraint in metadata:
+        for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
+            if hasattr(constraint, attribute):
+                parts.append(f"{sign} {getattr(constraint, attribute):g}")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = list(value)
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""Gander's workstation: what makes a model. Imports `edge`; `edge` never imports this."""
