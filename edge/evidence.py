@@ -50,7 +50,7 @@ class Evidence:
     def __init__(self, config: EvidenceConfig, kinds: Kinds) -> None:
         self._config = config
         self._kinds = kinds
-        self._line = logit(config.cost_false / (config.cost_false + config.cost_miss))
+        self._line = line(config)
         self._at = 0.0
         self._weight = 0.0  # sum of w_i
         self._sum = 0.0  # sum of w_i * clamped logit
@@ -79,8 +79,8 @@ class Evidence:
 
     @property
     def threat(self) -> bool:
-        """Whether there is enough to act on: above the line of the costs, in enough distinct frames."""
-        return self.log_odds > self._line and self.clear >= self._config.min_frames
+        """Whether there is enough to act on."""
+        return is_threat(self.log_odds, self.clear, self._config)
 
     def top(self, n: int = 5) -> tuple[tuple[str, float], ...]:
         """The n likeliest labels over the whole visit, with their mean probability."""
@@ -94,6 +94,16 @@ class Evidence:
         if not self.answers:
             return {}
         return {kind.value: p for kind, p in self._kinds.p(self._labels / self.answers).items()}
+
+
+def line(config: EvidenceConfig) -> float:
+    """The log-odds above which acting costs less than not acting."""
+    return logit(config.cost_false / (config.cost_false + config.cost_miss))
+
+
+def is_threat(log_odds: float | None, clear: int, config: EvidenceConfig) -> bool:
+    """Enough to act on: above the line of the costs, and in enough distinct frames by themselves."""
+    return log_odds is not None and log_odds > line(config) and clear >= config.min_frames
 
 
 def logit(p: float) -> float:

@@ -1,0 +1,150 @@
+"""What a terminal shows: the live view of `gander run`, tables and lines. Draws, decides nothing."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from edge import feed
+
+KIND_STYLE = {"threat": "bold red", "resident": "green", "person": "bold blue", "other": "dim"}
+_TYPE = {"visit_started": "came", "visit": "left", "action": "ACTED", "suppressed": "held"}
+_SHOWN = 14
+
+
+class LiveView:
+    """Who, what was decided, why, how many milliseconds, and what would be posted."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._events: deque[Mapping[str, Any]] = deque(maxlen=_SHOWN)
+        self._posts: deque[str] = deque(maxlen=3)
+        self._status: Mapping[str, Any] = {}
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        self._events.append(event)
+        post = feed.post(event)
+        if post:
+            self._posts.append(post)
+
+    def status(self, status: Mapping[str, Any]) -> None:
+        self._status = status
+
+    def __rich__(self) -> RenderableType:
+        posts = Text("\n".join(self._posts) or "nothing yet: an action makes a post", style="" if self._posts else "dim")
+        return Group(
+            Panel(self._head(), title=f"[bold]{self._title}", title_align="left", border_style="cyan"),
+            events_table(self._events),
+            latency_table(self._status.get("latency_ms", {})),
+            Panel(posts, title="would be posted", title_align="left", border_style="dim"),
+        )
+
+    def _head(self) -> RenderableType:
+        status = self._status
+        if not status:
+            return Text("starting: the model is being loaded", style="dim")
+        grid = Table.grid(padding=(0, 3))
+        mode = Text(status["mode"], style="bold red" if status["mode"] == "armed" else "yellow")
+        if status["paused"]:
+            mode.append(" (paused)")
+        model = f"{status['model']}{' (demo)' if status['demo'] else ''}"
+        grid.add_row("camera", status["source"], "model", model, "deterrent", status["controller"])
+        frames = f"{status['frames']} seen, {status['dropped']} dropped"
+        grid.add_row("mode", mode, "frames", frames, "in view", _visitors(status["visits"]))
+        return grid
+
+
+def _visitors(visits: Sequence[Mapping[str, Any]]) -> Text:
+    text = Text()
+    for visit in visits:
+        text.append(f"{common_name(visit['label'])} ", style=KIND_STYLE[visit["kind"]])
+    return text or Text("nobody", style="dim")
+
+
+def common_name(label: str | None) -> str:
+    """The part in brackets where a label has one: "Cyanocitta cristata (Blue Jay)" is a Blue Jay."""
+    found = re.search(r"\(([^()]+)\)$", label or "")
+    return found[1] if found else label or "?"
+
+
+def events_table(events: Iterable[Mapping[str, Any]]) -> Table:
+    """Events, oldest first, a row each."""
+    table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
+    for name, width in (("time", 12), ("", 6), ("who", 24), ("sure", 5), ("why", None), ("pin ms", 8), ("onset ms", 9)):
+        table.add_column(name, width=width, no_wrap=width is not None, justify="right" if "ms" in name else "left")
+    for event in events:
+        table.add_row(*event_row(event))
+    return table
+
+
+def event_row(event: Mapping[str, Any]) -> tuple[RenderableType, ...]:
+    visit, latency = event.get("visit") or {}, event.get("latency_ms") or {}
+    style = KIND_STYLE.get(visit.get("kind", "other"), "")
+    type_ = Text(_TYPE.get(event["type"], event["type"]), style="bold red" if event["type"] == "action" else "")
+    if event["type"] == "action":
+        action = event["action"]
+        reason = f"{action['deterrent']} {action['pattern']}: {action['result']}"
+    elif event["type"] == "command":
+        reason = f"{event['who']}: {event['command']}"
+    elif event["type"] == "visit_started":
+        reason = ""
+    else:
+        reason = feed.why(event)
+    return (
+        local_time(event["wall"]),
+        type_,
+        Text(common_name(visit["label"]) if visit else "", style=style),
+        f"{visit['p']:.0%}" if visit and visit["answers"] else "",
+        reason,
+        f"{latency['pin']:.0f}" if "pin" in latency else "",
+        f"{latency['onset']:.0f}" if "onset" in latency else "",
+    )
+
+
+def latency_table(latency: Mapping[str, Mapping[str, float]]) -> Table:
+    """Percentiles per step, in milliseconds."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("ms")
+    for name in ("n", "p50", "p95", "p99", "max"):
+        table.add_column(name, justify="right", min_width=7)
+    for step, figures in latency.items():
+        if figures.get("n"):
+            numbers = (f"{figures[name]:.1f}" for name in ("p50", "p95", "p99", "max"))
+            table.add_row(step, str(figures["n"]), *numbers)
+    return table
+
+
+def visits_table(visits: Iterable[Mapping[str, Any]]) -> Table:
+    """Visits, a row each, for a terminal or a printer."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("visit", "camera", "came", "stayed", "who", "kind", "sure", "actions", "owner says"):
+        table.add_column(name, no_wrap=name in ("visit", "came"))
+    for visit in visits:
+        stayed = ""
+        if visit["ended"]:
+            seconds = datetime.fromisoformat(visit["ended"]) - datetime.fromisoformat(visit["started"])
+            stayed = f"{seconds.total_seconds():.0f} s"
+        table.add_row(
+            visit["id"][-12:],
+            visit["camera"],
+            datetime.fromisoformat(visit["started"]).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+            stayed,
+            Text(visit["label"] or "?", style=KIND_STYLE.get(visit["kind"] or "other", "")),
+            visit["kind"],
+            f"{visit['p'] or 0:.0%}",
+            str(visit["actions"]),
+            visit.get("owner") or "",
+        )
+    return table
+
+
+def local_time(wall: str) -> str:
+    return datetime.fromisoformat(wall).astimezone().strftime("%H:%M:%S.%f")[:-3]

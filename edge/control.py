@@ -1,0 +1,130 @@
+"""The command socket: one JSON line asks, one answers. Only this machine's users who may open it are heard."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import pwd
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edge.errors import GanderError, NotRunning, StateError
+
+log = logging.getLogger(__name__)
+
+SOCKET = "control.sock"
+_MAX_LINE = 64 * 1024
+_TIMEOUT_S = 30.0
+
+Handler = Callable[[dict[str, Any], str], Any]
+"""(arguments, who) -> an answer that JSON can carry. Raises `GanderError` to refuse."""
+
+
+class Control:
+    """Serves commands on a Unix socket in threads of its own. `handlers`: name -> what to do."""
+
+    def __init__(self, path: Path, handlers: Mapping[str, Handler]) -> None:
+        self._path, self._handlers = path, handlers
+        self._slots = threading.BoundedSemaphore(8)  # more askers than this wait
+        path.unlink(missing_ok=True)  # ours to remove: the state directory's lock is held
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.bind(str(path))
+            path.chmod(0o660)
+            self._socket.listen(8)
+        except OSError as error:
+            raise StateError(f"{path}: cannot listen for commands there: {error}; choose a shorter --state") from None
+        threading.Thread(target=self._serve, name="control", daemon=True).start()
+
+    def close(self) -> None:
+        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            self._slots.acquire()
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:  # closed
+                return
+            threading.Thread(target=self._answer, args=(connection,), name="command", daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        try:
+            with connection, contextlib.suppress(OSError):
+                connection.settimeout(_TIMEOUT_S)
+                reply = self._handle(_line(connection), _peer(connection))
+                connection.sendall(json.dumps(reply).encode() + b"\n")
+        finally:
+            self._slots.release()
+
+    def _handle(self, line: bytes, who: str) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            name, arguments = request["command"], request.get("arguments", {})
+            handler = self._handlers[name]
+        except (ValueError, TypeError, KeyError):
+            return {"ok": False, "answer": f"not a command: {line[:80]!r}; known are {', '.join(self._handlers)}"}
+        try:
+            return {"ok": True, "answer": handler(arguments, who)}
+        except (GanderError, TypeError, ValueError, TimeoutError) as error:
+            log.warning("%s of %s refused: %s", name, who, error)
+            return {"ok": False, "answer": str(error) or type(error).__name__}
+
+
+def ask(state: Path, command: str, **arguments: Any) -> Any:
+    """Send one command to the daemon of a state directory. Raises `NotRunning`, or `GanderError` when refused."""
+    path = state / SOCKET
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_TIMEOUT_S)
+            connection.connect(str(path))
+            connection.sendall(json.dumps({"command": command, "arguments": arguments}).encode() + b"\n")
+            line = _line(connection)
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise NotRunning(f"{path}: no gander runs there; start `gander run`, or name the right --state") from None
+    except OSError as error:
+        raise GanderError(f"{path}: {error}") from None
+    try:
+        reply = json.loads(line)
+    except ValueError:
+        raise GanderError(f"{path}: the daemon ended before it answered") from None
+    if not reply["ok"]:
+        raise GanderError(reply["answer"])
+    return reply["answer"]
+
+
+def _line(connection: socket.socket) -> bytes:
+    data = b""
+    while not data.endswith(b"\n") and len(data) <= _MAX_LINE:
+        part = connection.recv(4096)
+        if not part:
+            break
+        data += part
+    return data
+
+
+def _peer(connection: socket.socket) -> str:
+    """Who is on the other end, as the kernel says."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", raw)
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def me() -> str:
+    """The name under which this process' own commands are kept."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"

@@ -1,0 +1,267 @@
+"""The journal: `events.db` and `owner.db`, written by one thread with a bounded queue. A stalling card delays nobody."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.errors import StateError
+from edge.values import Event
+
+log = logging.getLogger(__name__)
+
+EVENTS = "events.db"
+OWNER = "owner.db"
+VERSION = 1
+
+_SCHEMA = {
+    EVENTS: """
+        CREATE TABLE event (id TEXT PRIMARY KEY, type TEXT NOT NULL, wall TEXT NOT NULL, visit_id TEXT, json TEXT NOT NULL);
+        CREATE INDEX event_visit ON event (visit_id);
+        CREATE TABLE visit (id TEXT PRIMARY KEY, camera TEXT NOT NULL, started TEXT NOT NULL, ended TEXT,
+            kind TEXT, label TEXT, p REAL, actions INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+        CREATE TABLE prediction (visit_id TEXT NOT NULL, seq INTEGER NOT NULL, model TEXT NOT NULL, role TEXT NOT NULL,
+            fate TEXT NOT NULL, invoke_ms REAL, top TEXT, picture TEXT);
+        CREATE INDEX prediction_visit ON prediction (visit_id);
+        CREATE TABLE picture (id TEXT PRIMARY KEY, path TEXT NOT NULL, sha256 TEXT NOT NULL, bytes INTEGER NOT NULL,
+            kind TEXT NOT NULL, visit_id TEXT, crop_of TEXT) WITHOUT ROWID;
+        CREATE INDEX picture_visit ON picture (visit_id);
+    """,
+    OWNER: """
+        CREATE TABLE label (id TEXT PRIMARY KEY, visit_id TEXT, picture_id TEXT, label TEXT NOT NULL, who TEXT NOT NULL,
+            wall TEXT NOT NULL, note TEXT) WITHOUT ROWID;
+        CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+        CREATE TABLE audit (id TEXT PRIMARY KEY, wall TEXT NOT NULL, who TEXT NOT NULL, command TEXT NOT NULL,
+            answer TEXT NOT NULL) WITHOUT ROWID;
+    """,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One statement to be carried out by the writer. `precious` rows are refused last when the queue fills."""
+
+    sql: str
+    values: tuple[Any, ...]
+    precious: bool = False
+
+
+class Journal:
+    """The only writer of both databases. Holds the state directory's lock while it is open."""
+
+    def __init__(self, state: Path, queue_size: int = 2000) -> None:
+        """Open or create. Raises `StateError` when the directory is unwritable, newer, or another daemon's."""
+        self._lock = lock(state)
+        try:
+            for name in (EVENTS, OWNER):
+                _prepare(state / name)
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self.state = state
+        self.dropped = 0
+        self.committed = 0
+        self._queue: queue.Queue[Row | tuple[Work, Future[Any]] | None] = queue.Queue(queue_size)
+        self._size = queue_size
+        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        return self._queue.qsize()
+
+    def event(self, event: Event) -> None:
+        """Add an event. Never waits."""
+        visit = event.body.get("visit") or {}
+        row = (event.id, event.type, event.body["wall"], visit.get("id"), dump(event.body))
+        self._put(Row("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?)", row, precious=True))
+
+    def write(self, sql: str, *values: Any) -> None:
+        """Add one statement for `events.db`. Never waits; dropped and counted when the queue is more than half full."""
+        self._put(Row(sql, values))
+
+    def call(self, work: Work) -> Future[Any]:
+        """Run `work(events, owner)` on the writer's connections in one transaction; the future has what it returned."""
+        future: Future[Any] = Future()
+        try:
+            self._queue.put_nowait((work, future))
+        except queue.Full:
+            future.set_exception(StateError("the journal's queue is full: the card is too slow or full"))
+        return future
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Write what waits (for as long as `timeout_s`), then let go of the lock."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put(None, timeout=timeout_s)
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            log.error("%d records could not be written before the end", self.waiting)
+        os.close(self._lock)
+
+    def _put(self, row: Row) -> None:
+        if not row.precious and self._queue.qsize() > self._size // 2:
+            self.dropped += 1
+            return
+        try:
+            self._queue.put_nowait(row)
+        except queue.Full:
+            self.dropped += 1
+
+    def _write(self) -> None:
+        """The writer thread: commit what waits in groups, try again for as long as the card refuses."""
+        with connect(self.state / EVENTS) as events, connect(self.state / OWNER) as owner:
+            ending = False
+            while not ending:
+                batch, ending = self._batch()
+                rows = [item for item in batch if isinstance(item, Row)]
+                if rows:
+                    self._commit(events, rows)
+                for item in batch:
+                    if isinstance(item, tuple):
+                        _run(item, events, owner)
+
+    def _batch(self) -> tuple[list[Row | tuple[Work, Future[Any]]], bool]:
+        """What waits now, at least one thing; and whether it is the last."""
+        batch = []
+        item = self._queue.get()
+        while item is not None:
+            batch.append(item)
+            if len(batch) >= 256:
+                return batch, False
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, False
+        return batch, True
+
+    def _commit(self, events: sqlite3.Connection, rows: list[Row]) -> None:
+        wait_s = 0.1
+        while True:
+            try:
+                with transaction(events):
+                    for row in rows:
+                        events.execute(row.sql, row.values)
+            except sqlite3.OperationalError as error:  # locked, disk full, card gone: later, in the same order
+                log.warning("%s: %s; trying again in %.1f s, %d wait", EVENTS, error, wait_s, self.waiting)
+                time.sleep(wait_s)
+                wait_s = min(wait_s * 2, 30.0)
+            else:
+                self.committed += len(rows)
+                return
+
+
+Work = Callable[[sqlite3.Connection, sqlite3.Connection], Any]
+
+
+def _run(item: tuple[Work, Future[Any]], events: sqlite3.Connection, owner: sqlite3.Connection) -> None:
+    work, future = item
+    try:
+        with transaction(events), transaction(owner):
+            result = work(events, owner)
+    except (sqlite3.Error, ValueError, KeyError) as error:
+        future.set_exception(error if isinstance(error, ValueError) else StateError(f"{OWNER}: {error}"))
+    else:
+        future.set_result(result)
+
+
+def dump(value: Any) -> str:
+    """JSON as it is stored and sent: compact, UTF-8, keys in the order given."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+@contextlib.contextmanager
+def connect(path: Path) -> Iterator[sqlite3.Connection]:
+    """The writer's connection: WAL, and FULL so that a committed event survives a power cut."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def reader(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that cannot write. Raises `StateError` where there is nothing to read."""
+    if not path.exists():
+        raise StateError(f"{path}: no journal there yet; start `gander run` or name the right --state")
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
+    try:
+        _check_version(connection, path)
+        connection.row_factory = sqlite3.Row
+        yield connection
+    except sqlite3.DatabaseError as error:
+        raise StateError(f"{path}: {error}") from None
+    finally:
+        connection.close()
+
+
+def events_after(connection: sqlite3.Connection, place: int, limit: int = 500) -> list[tuple[int, dict[str, Any]]]:
+    """Events committed after `place` (0: from the start), in the order of their commit, each with its own place."""
+    rows = connection.execute("SELECT rowid, json FROM event WHERE rowid > ? ORDER BY rowid LIMIT ?", (place, limit))
+    return [(row[0], json.loads(row[1])) for row in rows]
+
+
+def last_place(connection: sqlite3.Connection) -> int:
+    """The place of the newest event."""
+    return int(connection.execute("SELECT coalesce(max(rowid), 0) FROM event").fetchone()[0])
+
+
+def lock(state: Path) -> int:
+    """Take the state directory for this process; the descriptor returned holds it. Raises `StateError`."""
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o2770)
+        fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+    except OSError as error:
+        raise StateError(f"{state}: cannot keep state there: {error.strerror}; choose another with --state") from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise StateError(f"{state}: another gander is at work there; stop it, or choose another --state") from None
+    return fd
+
+
+def _prepare(path: Path) -> None:
+    """Create the tables, or check that they are ours."""
+    try:
+        with connect(path) as connection:
+            if _check_version(connection, path) == 0:
+                with transaction(connection):
+                    for statement in _SCHEMA[path.name].split(";"):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {VERSION}")
+        path.chmod(0o660)
+    except (sqlite3.Error, OSError) as error:
+        raise StateError(f"{path}: cannot be used: {error}") from None
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> int:
+    found = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if found > VERSION:
+        raise StateError(f"{path}: written by a newer gander (schema {found}, this one knows {VERSION}); update this one")
+    return found

@@ -1,0 +1,189 @@
+"""One model in one process: a crop in by shared memory, an answer out by socket, room for one question.
+
+A process, since loading a model holds the GIL, and an invoke cannot be cancelled but a process can be killed.
+The worker sees end of file on its socket when its parent is gone, and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import mmap
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.values import Fate, Image, Role
+
+if TYPE_CHECKING:
+    from edge.bundle import Bundle
+    from edge.runtimes import Runtime
+
+log = logging.getLogger(__name__)
+
+_QUESTION = struct.Struct("<QqIIB")  # number, deadline_ns (0: none), height, width, views
+_ANSWER = struct.Struct("<QBqII")  # number, fate, invoke_ns, K, size of the embedding
+_READY = struct.Struct("<Q")  # what a worker says once: its model is loaded
+_FATES = tuple(Fate)
+_CROP_BYTES = 4096 * 4096 * 3  # the largest square that can be asked about; pages not touched cost nothing
+_MESSAGE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one worker said to question `number`. `label_p` float32[K], empty unless answered."""
+
+    number: int
+    fate: Fate
+    invoke_ns: int
+    label_p: NDArray[np.float32]
+    embedding: NDArray[np.float32] | None
+
+
+class ModelWorker:
+    """The parent's end of one worker. One thread uses it; no call waits.
+
+    A dead or hung worker is replaced by `tend`; until the new one has loaded, questions fail.
+    """
+
+    def __init__(self, bundle: Bundle, role: Role, threads: int, views: int = 1, hang_ns: int = 5_000_000_000) -> None:
+        self.name, self.role = bundle.name, role
+        self.starts = 0
+        self._threads, self._views, self._hang_ns = threads, views, hang_ns
+        self._manifest = bundle.manifest.model_dump_json()
+        self._model_fd = os.memfd_create("gander-model")
+        os.truncate(self._model_fd, len(bundle.model))
+        with mmap.mmap(self._model_fd, len(bundle.model)) as memory:
+            memory[:] = bundle.model
+        self._crop_fd = os.memfd_create("gander-crop")
+        os.truncate(self._crop_fd, _CROP_BYTES)
+        self._crop_memory = mmap.mmap(self._crop_fd, _CROP_BYTES)
+        self._crop = np.frombuffer(self._crop_memory, np.uint8)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._asked: tuple[int, int] | None = None  # number, when
+        self._failed_ns = 0
+        self.ready = False
+        self._start()
+
+    def fileno(self) -> int:
+        """The socket to wait on; -1 while there is none."""
+        return self._socket.fileno() if self._socket else -1
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
+    def ask(self, crop: Image, number: int, deadline_ns: int) -> Fate | None:
+        """Put a question (uint8[h, w, 3] RGB). None: it was asked; else why not: busy or failed."""
+        if not self.ready or self._socket is None:
+            return Fate.FAILED
+        if self._asked is not None:
+            return Fate.BUSY
+        height, width = crop.shape[:2]
+        np.copyto(self._crop[: crop.size].reshape(crop.shape), crop)
+        try:
+            self._socket.send(_QUESTION.pack(number, deadline_ns, height, width, self._views))
+        except OSError:
+            self._lost("is gone")
+            return Fate.FAILED
+        self._asked = (number, time.monotonic_ns())
+        return None
+
+    def receive(self) -> Answer | None:
+        """The answer that lies ready, if any. An answer to an older question is read and returned too."""
+        if self._socket is None:
+            return None
+        try:
+            message = self._socket.recv(_MESSAGE_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError:
+            message = b""
+        if not message:
+            asked = self._asked
+            self._lost("died")
+            return Answer(asked[0], Fate.FAILED, 0, _NOTHING, None) if asked else None
+        if len(message) == _READY.size:
+            self.ready = True
+            log.info("%s %s is loaded (process %d)", self.role, self.name, self.pid)
+            return None
+        self._asked = None
+        return _unpack(message)
+
+    def tend(self) -> None:
+        """Replace the process where it is dead (after a rest that grows) or has been at one question for too long."""
+        now = time.monotonic_ns()
+        if self._asked and now - self._asked[1] > self._hang_ns:
+            self._lost(f"hung for {self._hang_ns / 1e9:.0f} s")
+        if self._socket is None and now - self._failed_ns > min(2 ** min(self.starts, 5), 30) * 250_000_000:
+            self._start()
+
+    def close(self) -> None:
+        """Kill the process and give the memory back."""
+        self._end()
+        self._crop = _NO_CROP
+        self._crop_memory.close()
+        os.close(self._crop_fd)
+        os.close(self._model_fd)
+
+    def _start(self) -> None:
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        fds = (theirs.fileno(), self._crop_fd, self._model_fd)
+        self.starts += 1
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "edge.model_worker", *map(str, fds), str(self._threads)],
+                pass_fds=fds,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the parent, which then closes the socket
+            )
+        self._socket, self._asked, self.ready = mine, None, False
+        mine.send(self._manifest.encode())
+
+    def _lost(self, why: str) -> None:
+        log.warning("%s %s %s: it will be started again", self.role, self.name, why)
+        self._failed_ns = time.monotonic_ns()
+        self._end()
+
+    def _end(self) -> None:
+        if self._socket:
+            self._socket.close()
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        self._socket, self._process, self._asked, self.ready = None, None, None, False
+
+
+_NOTHING = np.zeros(0, np.float32)
+_NO_CROP = np.zeros(0, np.uint8)
+
+
+def _unpack(message: bytes) -> Answer:
+    number, fate, invoke_ns, k, e = _ANSWER.unpack_from(message)
+    numbers = np.frombuffer(message, np.float32, offset=_ANSWER.size)
+    return Answer(number, _FATES[fate], invoke_ns, numbers[:k], numbers[k : k + e] if e else None)
+
+
+def serve(runtime: Runtime, prepare: object, questions: socket.socket, crops: NDArray[np.uint8]) -> None:
+    """The worker's life: answer one question after the other until the parent is gone."""
+    raise NotImplementedError
+
+
+def main() -> None:
+    """Entry of the worker process: SOCKET CROPS MODEL THREADS, file descriptors inherited from the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    json.loads("{}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""What the owner said: mode, pause, labels; and who said it. Kept in `owner.db`."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from edge.clock import Clock, Ids, iso
+from edge.errors import Refused
+from edge.journal import EVENTS, Journal, reader
+from edge.values import Event, Mode
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MAX_PAUSE_S = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing fires until then. In the boot it was given in, the time since boot counts, so no clock jump ends it."""
+
+    until: datetime
+    boot_id: str
+    until_boot_s: float
+
+    def holds(self, clock: Clock) -> bool:
+        """Still paused? After a reboot without a known clock the pause has ended."""
+        if self.boot_id == boot_id():
+            return time.clock_gettime(time.CLOCK_BOOTTIME) < self.until_boot_s
+        return clock.known() and datetime.now(UTC) < self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The owner's switches, replaced as a whole."""
+
+    mode: Mode
+    pause: Pause | None = None
+
+
+class Owner:
+    """Carries out the owner's commands. `settings` may be read by any thread at any time."""
+
+    def __init__(self, journal: Journal, initial_mode: str, clock: Clock, node: str) -> None:
+        self._journal, self._clock, self._node = journal, clock, node
+        self._ids = Ids()
+        kept: dict[str, str] = journal.call(lambda _, owner: dict(owner.execute("SELECT name, value FROM setting"))).result(30)
+        pause = None
+        if until := kept.get("paused_until"):
+            pause = Pause(datetime.fromisoformat(until), kept["paused_boot"], float(kept["paused_until_boot_s"]))
+        self.settings = Settings(Mode(kept.get("mode", initial_mode)), pause)
+
+    def paused(self) -> bool:
+        pause = self.settings.pause
+        return pause is not None and pause.holds(self._clock)
+
+    def set_mode(self, mode: str, who: str) -> str:
+        """Change the mode. Going off takes effect before it is written, going on only after."""
+        try:
+            wanted = Mode(mode)
+        except ValueError:
+            raise Refused(f"mode {mode}: there is no such mode; use one of {', '.join(Mode)}") from None
+        if wanted is not Mode.ARMED:
+            self.settings = Settings(wanted, self.settings.pause)
+        self._keep({"mode": wanted.value}, who, f"mode {wanted}")
+        self.settings = Settings(wanted, self.settings.pause)
+        return f"mode is {wanted}"
+
+    def pause(self, seconds: float, who: str) -> str:
+        """Nothing fires for `seconds`; 0 ends a pause."""
+        if not 0 <= seconds <= MAX_PAUSE_S:
+            raise Refused(f"pause {seconds:g} s: give 0 (end the pause) to 7 days")
+        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        pause = Pause(until, boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME) + seconds)
+        self.settings = Settings(self.settings.mode, pause)
+        kept = {"paused_until": until.isoformat(), "paused_boot": pause.boot_id, "paused_until_boot_s": str(pause.until_boot_s)}
+        self._keep(kept, who, f"pause {seconds:g}")
+        return f"nothing fires until {iso(until)}" if seconds else "the pause has ended"
+
+    def label(self, visit: str, label: str, who: str, note: str = "") -> str:
+        """Append the owner's word on who a visit was. `visit` may be shortened to where it is unique."""
+        label = " ".join(label.split())
+        if not 0 < len(label) <= 100:
+            raise Refused(f"label {label!r}: give a name of 1 to 100 characters")
+
+        with reader(self._journal.state / EVENTS) as events:
+            visit_id = find_visit(events, visit)
+
+        def work(_: sqlite3.Connection, owner: sqlite3.Connection) -> None:
+            wall = datetime.now(UTC)
+            row = (self._ids.new(wall), visit_id, None, label, who, iso(wall), note)
+            owner.execute("INSERT INTO label VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+        self._journal.call(work).result(30)
+        self._audit(who, f"label {visit_id} {label}", "kept")
+        return f"visit {visit_id} was a {label}"
+
+    def _keep(self, settings: dict[str, str], who: str, command: str) -> None:
+        def work(_: sqlite3.Connection, owner: sqlite3.Connection) -> None:
+            owner.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", settings.items())
+
+        self._journal.call(work).result(30)
+        self._audit(who, command, "done")
+
+    def _audit(self, who: str, command: str, answer: str) -> None:
+        """Who asked for what: a row for the owner and an event for the feed."""
+        wall = datetime.now(UTC)
+        event_id = self._ids.new(wall)
+
+        def work(_: sqlite3.Connection, owner: sqlite3.Connection) -> None:
+            owner.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?)", (event_id, iso(wall), who, command, answer))
+
+        self._journal.call(work)
+        body: dict[str, Any] = {"v": 1, "id": event_id, "type": "command", "node": self._node, "wall": iso(wall)}
+        body |= {"clock_ok": self._clock.known(), "command": command, "who": who, "replayed": False}
+        self._journal.event(Event(event_id, "command", body))
+
+
+def find_visit(events: sqlite3.Connection, text: str) -> str:
+    """The id of the one visit whose id starts or ends with `text`; "last" is the newest."""
+    if text == "last":
+        rows = events.execute("SELECT id FROM visit ORDER BY id DESC LIMIT 1").fetchall()
+    else:
+        safe = text.replace("%", "").replace("_", "")
+        like = (f"{safe}%", f"%{safe}")
+        rows = events.execute("SELECT id FROM visit WHERE id LIKE ? OR id LIKE ? LIMIT 2", like).fetchall() if safe else []
+    if len(rows) == 1:
+        return str(rows[0][0])
+    raise Refused(f"visit {text}: {'fits several' if rows else 'there is none'}; `gander visits` lists them")
+
+
+def boot_id() -> str:
+    """This boot's own id (Linux), empty elsewhere."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+

@@ -1,0 +1,176 @@
+"""From what happened to events: what is told, once each, and handed to the journal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from edge.clock import Clock, Ids, iso
+from edge.evidence import sigmoid
+from edge.journal import Journal
+from edge.latency import Latencies
+from edge.media import Media
+from edge.values import Action, Decision, Event, Frame, Prediction, Reason, Role, Verdict, Visit
+
+_QUIET = (Reason.THREAT, Reason.WEAK_EVIDENCE)  # not worth an event of their own
+
+
+@dataclass(slots=True)
+class _Told:
+    """What was already told about one open visit."""
+
+    reason: Reason
+    reasons: set[Reason] = field(default_factory=set)
+    picture: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Who answers: the champion's name and version in every event."""
+
+    name: str
+    version: str
+    role: Role = Role.CHAMPION
+
+    def json(self) -> dict[str, str]:
+        return {"name": self.name, "version": self.version, "role": self.role.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """All of one turn of the loop, for the record. `timings` is in milliseconds, by step."""
+
+    frame: Frame
+    visit: Visit
+    verdict: Verdict
+    decision: Decision
+    action: Action | None
+    timings: dict[str, float]
+
+
+class Record:
+    """Tells a visit as `visit_started`, `action`, `suppressed` (once per reason), `visit`. Used by the loop's thread."""
+
+    def __init__(
+        self,
+        node: str,
+        model: Model,
+        journal: Journal,
+        media: Media,
+        latencies: Latencies,
+        clock: Clock,
+        ids: Ids,
+        replayed: bool = False,
+        listen: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.model = model
+        self._node, self._replayed, self._listen = node, replayed, listen
+        self._journal, self._media, self._latencies = journal, media, latencies
+        self._clock, self._ids = clock, ids
+        self._told: dict[str, _Told] = {}
+
+    def step(self, step: Step) -> None:
+        """One question was decided."""
+        visit, decision = step.visit, step.decision
+        for name, ms in step.timings.items():
+            self._latencies.add(name, ms)
+        told = self._told.get(visit.id)
+        if told is None:
+            told = self._told[visit.id] = _Told(decision.reason, picture=self._media.keep(step.frame, visit))
+            self._visit_row(visit, ended=None)
+            self._tell("visit_started", step.frame.wall, visit, told, step)
+        told.reason = decision.reason
+        if step.action:
+            told.picture = self._media.keep(step.frame, visit) or told.picture
+            self._tell("action", step.frame.wall, visit, told, step)
+        elif decision.reason not in _QUIET and decision.reason not in told.reasons:
+            told.reasons.add(decision.reason)
+            told.picture = self._media.keep(step.frame, visit) or told.picture
+            self._tell("suppressed", step.frame.wall, visit, told, step)
+        for prediction in step.verdict.predictions:
+            self._prediction_row(step.frame, visit, prediction, told.picture)
+
+    def ended(self, visit: Visit) -> None:
+        """A visitor left. One that nobody was ever asked about is not told."""
+        told = self._told.pop(visit.id, None)
+        self._media.forget(visit.id)
+        if told is None:
+            return
+        ended = self._clock.wall(visit.last_seen)
+        self._visit_row(visit, ended=iso(ended))
+        self._tell("visit", ended, visit, told, None)
+
+    def other(self, type_: str, wall: datetime, media_time: float, **facts: Any) -> None:
+        """An event that is no visit: health, model."""
+        self._send(type_, wall, {"media_time": round(media_time, 3), **facts})
+
+    def _tell(self, type_: str, wall: datetime, visit: Visit, told: _Told, step: Step | None) -> None:
+        action = step.action if step and type_ == "action" else None
+        body: dict[str, Any] = {
+            "camera": visit.camera,
+            "media_time": round(step.frame.media_time if step else visit.last_seen, 3),
+            "visit": {
+                "id": visit.id,
+                "label": visit.label,
+                "kind": visit.kind.value,
+                "p": round(visit.label_p, 4),
+                "threat_p": None if visit.log_odds is None else round(sigmoid(visit.log_odds), 4),
+                "answers": visit.answers,
+                "actions": visit.actions,
+                "started": iso(visit.first_wall),
+                "ended": iso(wall) if type_ == "visit" else None,
+                "box": [round(side, 4) for side in (visit.box.x, visit.box.y, visit.box.w, visit.box.h)],
+            },
+            "action": _action(action),
+            "reason": told.reason.value,
+            "deterrent": step.decision.deterrent if step else None,
+            "model": self.model.json(),
+            "top": [[label, round(p, 4)] for label, p in visit.top],
+            "latency_ms": {name: round(ms, 3) for name, ms in step.timings.items()} if step else {},
+            "picture": told.picture,
+        }
+        self._send(type_, wall, body)
+
+    def _send(self, type_: str, wall: datetime, facts: dict[str, Any]) -> None:
+        id_ = self._ids.new(wall)
+        head = {"v": 1, "id": id_, "type": type_, "node": self._node, "wall": iso(wall), "clock_ok": self._clock.known()}
+        event = Event(id_, type_, head | facts | {"replayed": self._replayed})
+        self._journal.event(event)
+        if self._listen:
+            self._listen(event)
+
+    def _visit_row(self, visit: Visit, ended: str | None) -> None:
+        self._journal.write(
+            "INSERT OR REPLACE INTO visit VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            *(visit.id, visit.camera, iso(visit.first_wall), ended),
+            *(visit.kind.value, visit.label, visit.label_p, visit.actions),
+        )
+
+    def _prediction_row(self, frame: Frame, visit: Visit, prediction: Prediction, picture: str | None) -> None:
+        top = None
+        if prediction.label_p.size:
+            best = int(prediction.label_p.argmax())
+            top = json.dumps([best, round(float(prediction.label_p[best]), 4)])
+        self._journal.write(
+            "INSERT INTO prediction VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            *(visit.id, frame.seq, prediction.model, prediction.role.value),
+            *(prediction.fate.value, prediction.invoke_ms, top, picture),
+        )
+
+
+def _action(action: Action | None) -> dict[str, Any] | None:
+    if action is None:
+        return None
+    return {
+        "id": action.id,
+        "deterrent": action.deterrent,
+        "pattern": action.pattern,
+        "on_ms": action.on_ms,
+        "result": action.result,
+        "acknowledged": action.acknowledged_at_ns > 0,
+    }
+
+

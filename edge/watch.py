@@ -1,0 +1,176 @@
+"""The loop: the life of a frame, top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from edge.actuators import Actuator
+from edge.capture import Capture
+from edge.clock import Clock, Ids
+from edge.config import Config
+from edge.evidence import Kinds
+from edge.policy import Acted, History, Moment, Policy
+from edge.record import Record, Step
+from edge.rendezvous import NO_DEADLINE, Rendezvous
+from edge.values import Action, Box, Decision, Frame, Image, Kind, Mode, Motion, Order, Verdict, Visit
+from edge.visits import Visits
+
+_MS = 1_000_000
+
+
+class Looker(Protocol):
+    """Finds what moves; see `motion.MotionDetector`."""
+
+    def look(self, frame: Frame) -> Motion: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Brain:
+    """What belongs to one champion and is replaced with it: its labels' kinds, its processes, the visits it judged."""
+
+    name: str
+    demo: bool
+    kinds: Kinds
+    rendezvous: Rendezvous
+    visits: Visits
+    close: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the owner decides, asked anew at every decision."""
+
+    mode: Callable[[], Mode]
+    paused: Callable[[], bool]
+
+
+class Watch:
+    """One camera's line from the frame to the pin. `run` is the loop; only its thread touches the live objects."""
+
+    def __init__(
+        self,
+        config: Config,
+        capture: Capture,
+        motion: Looker,
+        crop: Callable[[Image, Box], Image],
+        brain: Brain,
+        policy: Policy,
+        house: House,
+        actuator: Actuator,
+        record: Record,
+        clock: Clock,
+        ids: Ids,
+        history: History,
+        tick: Callable[[], None],
+        deadline: bool = True,
+    ) -> None:
+        self.capture, self.actuator, self.brain, self.history = capture, actuator, brain, history
+        self._config, self._motion, self._crop, self._policy, self._house = config, motion, crop, policy, house
+        self._record, self._clock, self._ids, self._tick = record, clock, ids, tick
+        self._deadline_ns = config.models.deadline_ms * _MS if deadline else None
+        self._deterrents = {d.id: d for d in config.deterrent}
+        self._successor: Brain | None = None
+        self._disturbed_until = 0.0  # media time
+        self.frames = 0
+
+    def run(self) -> None:
+        """Watch until the source ends or the capture is stopped."""
+        for frame in self.capture:
+            self.actuator.beat()
+            self._tick()
+            self._succeed()
+            if frame is not None:
+                self._step(frame)
+        self._end_visits(self.brain.visits.close())
+
+    def _step(self, frame: Frame) -> None:
+        """The life of a frame."""
+        began = time.monotonic_ns()
+        self.frames += 1
+        frame = self._mark(frame)
+        brain = self.brain
+        motion = self._motion.look(frame)
+        self._end_visits(brain.visits.follow(motion))
+        visit = None if frame.disturbed else brain.visits.question(frame)
+        if visit is None:
+            return brain.rendezvous.tend()
+        looked = time.monotonic_ns()
+        verdict = brain.rendezvous.ask(self._crop(frame.image, visit.box), self._deadline(frame))
+        predicted = time.monotonic_ns()
+        visit, decision = self._decide(frame, visit, verdict)
+        decided = time.monotonic_ns()
+        action = self._act(frame, visit, decision)
+        if action:
+            visit = brain.visits.acted(visit.id)
+        timings = {"motion": looked - began, "predict": predicted - looked, "decide": decided - predicted}
+        timings |= _pin(action, frame, visit)
+        self._record.step(Step(frame, visit, verdict, decision, action, {k: v / _MS for k, v in timings.items()}))
+
+    def _decide(self, frame: Frame, visit: Visit, verdict: Verdict) -> tuple[Visit, Decision]:
+        """Weigh the answer, if there is one, and judge."""
+        brain = self.brain
+        if verdict.chosen:
+            visit = brain.visits.weigh(visit.id, frame, verdict.chosen.label_p)
+            if brain.kinds.p(verdict.chosen.label_p)[Kind.PERSON] >= self._config.evidence.person_p:
+                self.history = self.history.with_person(frame.media_time)
+        moment = Moment(
+            media_time=frame.media_time,
+            wall=frame.wall,
+            clock_known=self._clock.known(),
+            now_ns=time.monotonic_ns(),
+            taken_at_ns=frame.taken_at_ns,
+            mode=self._house.mode(),
+            paused=self._house.paused(),
+            controller_ready=self.actuator.ready(),
+            demo=brain.demo and self.actuator.real,
+        )
+        return visit, self._policy.decide(visit, brain.visits.open, verdict.chosen is not None, self.history, moment)
+
+    def _act(self, frame: Frame, visit: Visit, decision: Decision) -> Action | None:
+        """Order the pulse. What would have been done in observe counts towards the limits as if it had been."""
+        if decision.deterrent is None:
+            return None
+        self.history = self.history.with_action(Acted(frame.media_time, decision.deterrent, visit.id))
+        if not decision.act:
+            return None
+        deterrent = self._deterrents[decision.deterrent]
+        pattern = deterrent.on_ms, deterrent.off_ms, deterrent.count
+        order = Order(self._ids.new(frame.wall), deterrent.id, deterrent.channel, *pattern, decision.expires_ns)
+        self._disturbed_until = frame.media_time + order.length_ms / 1000 + self._config.policy.settle_s
+        return self.actuator.fire(order)
+
+    def _mark(self, frame: Frame) -> Frame:
+        """Mark frames taken while a deterrent acts and settles: a strobe is a lighting change, a jet is motion."""
+        return replace(frame, disturbed=True) if frame.media_time < self._disturbed_until else frame
+
+    def _deadline(self, frame: Frame) -> int:
+        return NO_DEADLINE if self._deadline_ns is None else frame.taken_at_ns + self._deadline_ns
+
+    def _end_visits(self, visits: Sequence[Visit]) -> None:
+        for visit in visits:
+            self._record.ended(visit)
+
+    def succeed(self, brain: Brain) -> None:
+        """Any thread: let a new champion take over at the next turn of the loop."""
+        self._successor = brain
+
+    def _succeed(self) -> None:
+        if self._successor:
+            self._end_visits(self.brain.visits.close())
+            self.brain.close()
+            self.brain, self._successor = self._successor, None
+
+
+def _pin(action: Action | None, frame: Frame, visit: Visit) -> dict[str, int]:
+    """The figures that matter: from the deciding frame, and from the visitor's first, to the pin."""
+    if action is None or not action.acknowledged_at_ns:
+        return {}
+    pin_ns = action.acknowledged_at_ns
+    return {
+        "order": pin_ns - action.ordered_at_ns,
+        "pin": pin_ns - frame.taken_at_ns,
+        "onset": pin_ns - visit.first_taken_ns,
+    }
