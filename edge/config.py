@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,6 +38,7 @@ Hours = Annotated[str, AfterValidator(_hours)]
 
 class NodeConfig(Section):
     name: Name = Field("gander", description="Name of this appliance in every event and topic")
+    state: str = Field("", description="Folder of the journal, pictures and models; empty: a folder of the user's own")
 
 
 class CameraConfig(Section):
@@ -45,7 +47,7 @@ class CameraConfig(Section):
         "synthetic:day", min_length=1, description="synthetic:SCENE, a clip, a folder of pictures; live cameras follow"
     )
     fps: float = Field(15.0, ge=0.2, le=60.0, description="Pictures per second")
-    size: tuple[int, int] = Field((1280, 720), description="Width and height of the large picture, where the source can choose")
+    size: tuple[int, int] = Field((1280, 720), description="Width and height, where the source can choose")
     zones: list[Polygon] = Field([], description="Polygons (x, y in 0..1) where motion counts; none: everywhere")
     masks: list[Polygon] = Field([], description="Privacy masks: painted black before anything else sees the picture")
 
@@ -57,9 +59,15 @@ class CameraConfig(Section):
 
 
 class MotionConfig(Section):
-    threshold: int = Field(22, ge=4, le=128, description="Least brightness change (of 255) that counts as motion")
-    min_area: float = Field(0.0004, gt=0.0, le=0.5, description="Least area of a moving thing, as a fraction of the picture")
-    whole_frame: Fraction = Field(0.5, description="Share of the picture that must change at once to recalibrate instead")
+    threshold: int = Field(
+        15, ge=4, le=128, description="Least brightness change (of 255) that counts as motion, beside the noise"
+    )
+    min_area: float = Field(
+        0.0004, gt=0.0, le=0.5, description="Least area of a moving thing, as a fraction of the picture"
+    )
+    whole_frame: Fraction = Field(
+        0.5, description="Share of the picture that changes at once: then it is the light, and is learnt anew"
+    )
 
 
 class VisitConfig(Section):
@@ -77,10 +85,10 @@ class LabelsConfig(Section):
 
 
 class ModelsConfig(Section):
-    champion: str = Field("starter", min_length=1, description="Bundle trusted first: an installed name, or a file")
-    deadline_ms: int = Field(400, ge=20, le=5000, description="An answer counts until this long after the frame was taken")
+    champion: str = Field("", description="Bundle trusted first: a name or a file; empty: the one promoted last")
+    deadline_ms: int = Field(400, ge=20, le=5000, description="An answer counts until this long after the frame")
     threads: int = Field(0, ge=0, le=16, description="Threads of the model; 0: chosen from the number of cores")
-    trusted_keys: list[str] = Field([], description="Files with public keys whose bundles are accepted, beside the device's own")
+    trusted_keys: list[str] = Field([], description="Files of public keys whose bundles are accepted")
     allow_unsigned: bool = Field(False, description="Accept bundles without a signature (for a desk)")
 
 
@@ -97,10 +105,10 @@ class EvidenceConfig(Section):
 
 
 class PolicyConfig(Section):
-    initial_mode: Literal["observe", "armed", "maintenance"] = Field("observe", description="Mode of a new installation")
+    initial_mode: Literal["observe", "armed", "maintenance"] = Field("observe", description="Mode when first started")
     budget_ms: int = Field(1000, ge=50, le=10000, description="Glass to order: older news is not acted upon")
     order_valid_ms: int = Field(500, ge=50, le=2000, description="An order not carried out by then is void")
-    person_veto_s: float = Field(60.0, ge=0.0, le=3600.0, description="Nothing fires for this long after a person was seen")
+    person_veto_s: float = Field(60.0, ge=0.0, le=3600.0, description="Nothing fires for so long after a person")
     per_visit: int = Field(6, ge=0, le=100, description="Most actions in one visit")
     per_hour: int = Field(20, ge=0, le=1000, description="Most actions in an hour")
     per_day: int = Field(100, ge=0, le=10000, description="Most actions in a day")
@@ -120,9 +128,11 @@ class DeterrentConfig(Section):
     max_on_ms: int = Field(5000, ge=10, le=5000, description="The controller ends any pulse after this long")
     cooldown_s: float = Field(30.0, ge=1.0, le=86400.0, description="Rest between two actions")
     near_residents: Literal["fire", "hold", ""] = Field(
-        "", description="Fire while a resident is in the picture? Empty: light, servo and relay fire, siren and water hold"
+        "", description="While a resident is in the picture; empty: light, servo, relay fire, siren and water hold"
     )
-    quiet_hours: Hours | None = Field(None, description='No action then, "22:00-07:00"; unset: that, for a siren; "": never quiet')
+    quiet_hours: Hours | None = Field(
+        None, description='"22:00-07:00": no action then; unset: that, for a siren; "": never'
+    )
 
     @model_validator(mode="after")
     def _bounded(self) -> DeterrentConfig:
@@ -156,7 +166,7 @@ class JournalConfig(Section):
 
 class MediaConfig(Section):
     per_visit: int = Field(3, ge=0, le=20, description="Most moments of one visit kept as pictures")
-    queue: int = Field(8, ge=1, le=64, description="Pictures that may wait for a slow card (each holds one frame in memory)")
+    queue: int = Field(8, ge=1, le=64, description="Pictures that may wait for a slow card, each in memory")
     quality: int = Field(85, ge=30, le=100, description="JPEG quality")
     min_free: Fraction = Field(0.15, description="Share of the disk that stays free: below it no picture is saved")
 
@@ -222,10 +232,10 @@ def _override(raw: dict[str, Any], text: str) -> None:
     except tomllib.TOMLDecodeError:
         parsed = value
     here: Any = raw
-    for key, following in zip(keys[:-1], keys[1:], strict=True):
+    for key, following in pairwise(keys):
         fresh: Any = [] if following.isdigit() else {}
         if isinstance(here, list):
-            if int(key) == len(here):
+            if key == str(len(here)):
                 here.append(fresh)
             if not key.isdigit() or int(key) >= len(here):
                 raise ConfigError(f"--set {text}: no entry {key} in that list, it has {len(here)}")

@@ -39,7 +39,9 @@ class LiveView:
         self._status = status
 
     def __rich__(self) -> RenderableType:
-        posts = Text("\n".join(self._posts) or "nothing yet: an action makes a post", style="" if self._posts else "dim")
+        posts = Text(
+            "\n".join(self._posts) or "nothing yet: an action makes a post", style="" if self._posts else "dim"
+        )
         return Group(
             Panel(self._head(), title=f"[bold]{self._title}", title_align="left", border_style="cyan"),
             events_table(self._events),

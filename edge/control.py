@@ -22,8 +22,8 @@ SOCKET = "control.sock"
 _MAX_LINE = 64 * 1024
 _TIMEOUT_S = 30.0
 
-Handler = Callable[[dict[str, Any], str], Any]
-"""(arguments, who) -> an answer that JSON can carry. Raises `GanderError` to refuse."""
+Handler = Callable[..., Any]
+"""(who, **arguments) -> an answer that JSON can carry. Raises `GanderError` to refuse."""
 
 
 class Control:
@@ -69,12 +69,12 @@ class Control:
     def _handle(self, line: bytes, who: str) -> dict[str, Any]:
         try:
             request = json.loads(line)
-            name, arguments = request["command"], request.get("arguments", {})
+            name, arguments = request["command"], dict(request.get("arguments", {}))
             handler = self._handlers[name]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             return {"ok": False, "answer": f"not a command: {line[:80]!r}; known are {', '.join(self._handlers)}"}
         try:
-            return {"ok": True, "answer": handler(arguments, who)}
+            return {"ok": True, "answer": handler(who, **arguments)}
         except (GanderError, TypeError, ValueError, TimeoutError) as error:
             log.warning("%s of %s refused: %s", name, who, error)
             return {"ok": False, "answer": str(error) or type(error).__name__}

@@ -23,9 +23,7 @@ class Kinds:
             next((kind for kind, patterns in order if any(fnmatchcase(label, p) for p in patterns)), Kind.OTHER)
             for label in self.labels
         )
-        self._masks = {
-            kind: np.array([of == kind for of in self.of_label], dtype=np.float32) for kind in Kind
-        }
+        self._masks = {kind: np.array([of == kind for of in self.of_label], dtype=np.float32) for kind in Kind}
 
     def unmatched(self, globs: LabelsConfig) -> list[str]:
         """Globs that match no label at all: surely a mistake."""

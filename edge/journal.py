@@ -1,4 +1,4 @@
-"""The journal: `events.db` and `owner.db`, written by one thread with a bounded queue. A stalling card delays nobody."""
+"""The journal: `events.db` and `owner.db`, written by one thread with a bounded queue; a slow card delays nobody."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ VERSION = 1
 
 _SCHEMA = {
     EVENTS: """
-        CREATE TABLE event (id TEXT PRIMARY KEY, type TEXT NOT NULL, wall TEXT NOT NULL, visit_id TEXT, json TEXT NOT NULL);
+        CREATE TABLE event (id TEXT PRIMARY KEY, type TEXT NOT NULL, wall TEXT NOT NULL, visit_id TEXT,
+            json TEXT NOT NULL);
         CREATE INDEX event_visit ON event (visit_id);
         CREATE TABLE visit (id TEXT PRIMARY KEY, camera TEXT NOT NULL, started TEXT NOT NULL, ended TEXT,
             kind TEXT, label TEXT, p REAL, actions INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
@@ -81,6 +82,11 @@ class Journal:
     @property
     def waiting(self) -> int:
         return self._queue.qsize()
+
+    def check(self) -> None:
+        """Raises `StateError` when the writer is gone: then the daemon must not go on as if it kept a record."""
+        if not self._thread.is_alive():
+            raise StateError(f"{self.state}: the journal's writer has ended; see the log above")
 
     def event(self, event: Event) -> None:
         """Add an event. Never waits."""
@@ -263,5 +269,7 @@ def _prepare(path: Path) -> None:
 def _check_version(connection: sqlite3.Connection, path: Path) -> int:
     found = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if found > VERSION:
-        raise StateError(f"{path}: written by a newer gander (schema {found}, this one knows {VERSION}); update this one")
+        raise StateError(
+            f"{path}: written by a newer gander (schema {found}, this one knows {VERSION}); update this one"
+        )
     return found

@@ -1,10 +1,9 @@
-"""Pictures of visits: what the model saw, and the whole view with the visitor marked. Written by a thread of its own."""
+"""Pictures of visits: what the model saw, and the whole view with the visitor marked; written by its own thread."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import queue
 import shutil
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import cv2
 
+from edge.atomic import write_atomically
 from edge.clock import Ids
 from edge.config import MediaConfig
 from edge.journal import Journal
@@ -21,7 +21,12 @@ from edge.values import Box, Frame, Image, Kind, Visit
 
 log = logging.getLogger(__name__)
 
-_COLOURS = {Kind.THREAT: (225, 64, 48), Kind.RESIDENT: (72, 168, 84), Kind.PERSON: (64, 120, 220), Kind.OTHER: (190, 190, 190)}
+_COLOURS = {
+    Kind.THREAT: (225, 64, 48),
+    Kind.RESIDENT: (72, 168, 84),
+    Kind.PERSON: (64, 120, 220),
+    Kind.OTHER: (190, 190, 190),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,11 @@ class _Moment:
 
 
 class Media:
-    """Keeps pictures under `state/pictures/DAY/`. Nothing here may slow the loop: what cannot wait is dropped and counted."""
+    """Keeps pictures under `state/pictures/DAY/`. Never slows the loop: what cannot wait is dropped and counted."""
 
-    def __init__(self, state: Path, config: MediaConfig, journal: Journal, ids: Ids) -> None:
+    def __init__(self, state: Path, config: MediaConfig, journal: Journal, ids: Ids, margin: float) -> None:
         self._folder = state / "pictures"
-        self._config, self._journal, self._ids = config, journal, ids
+        self._config, self._journal, self._ids, self._margin = config, journal, ids, margin
         self._kept: dict[str, int] = {}
         self.dropped = 0
         self._queue: queue.Queue[_Moment | None] = queue.Queue(config.queue)
@@ -79,9 +84,11 @@ class Media:
         disk = shutil.disk_usage(folder)
         if disk.free < self._config.min_free * disk.total:
             raise OSError(f"less than {self._config.min_free:.0%} of the disk is free (media.min_free)")
-        crop = square_crop(moment.frame.image, moment.visit.box)
+        crop = square_crop(moment.frame.image, moment.visit.box, self._margin)
         self._picture(folder, moment.crop_id, crop, "crop", moment, moment.frame_id)
-        self._picture(folder, moment.frame_id, mark(moment.frame.image, moment.visit), "frame", moment, None)
+        self._picture(
+            folder, moment.frame_id, mark(moment.frame.image, moment.visit, self._margin), "frame", moment, None
+        )
 
     def _picture(self, folder: Path, id_: str, image: Image, kind: str, moment: _Moment, crop_of: str | None) -> None:
         encoded, data = cv2.imencode(
@@ -89,7 +96,7 @@ class Media:
         )
         assert encoded
         path = folder / f"{id_}.jpg"
-        write_atomically(path, data.tobytes())
+        write_atomically(path, data.tobytes(), 0o660)
         sha256 = hashlib.sha256(data.tobytes()).hexdigest()
         relative = str(path.relative_to(self._folder))
         self._journal.write(
@@ -98,7 +105,7 @@ class Media:
         )
 
 
-def mark(image: Image, visit: Visit) -> Image:
+def mark(image: Image, visit: Visit, margin: float) -> Image:
     """A copy of the picture, uint8[H, W, 3] RGB, with the visitor's box, label and probability drawn in."""
     height, width = image.shape[:2]
     marked = image.copy()
@@ -107,14 +114,18 @@ def mark(image: Image, visit: Visit) -> Image:
     left, top = round(box.x * width), round(box.y * height)
     right, bottom = round((box.x + box.w) * width), round((box.y + box.h) * height)
     cv2.rectangle(marked, (left, top), (right, bottom), colour, max(round(3 * scale), 1))
-    _outline(marked, crop_box(image, box), colour)
+    _outline(marked, crop_box(image, box, margin), colour)
     text = f"{visit.label or 'unknown'} {visit.label_p:.0%}" if visit.answers else "not asked"
-    (text_width, text_height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, max(round(2 * scale), 1))
+    (text_width, text_height), base = cv2.getTextSize(
+        text, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, max(round(2 * scale), 1)
+    )
     y = top - round(6 * scale) if top > text_height * 2 else bottom + text_height + base + round(6 * scale)
     cv2.rectangle(marked, (left, y - text_height - base), (left + text_width + base, y + base), colour, cv2.FILLED)
     white = (255, 255, 255)
     thickness = max(round(2 * scale), 1)
-    cv2.putText(marked, text, (left + base // 2, y), cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, white, thickness, cv2.LINE_AA)
+    cv2.putText(
+        marked, text, (left + base // 2, y), cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, white, thickness, cv2.LINE_AA
+    )
     return marked
 
 
@@ -124,18 +135,3 @@ def _outline(image: Image, box: Box, colour: tuple[int, int, int]) -> None:
     start = round(box.x * width), round(box.y * height)
     end = round((box.x + box.w) * width) - 1, round((box.y + box.h) * height) - 1
     cv2.rectangle(image, start, end, colour, 1)
-
-
-def write_atomically(path: Path, data: bytes, mode: int = 0o660) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.part")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

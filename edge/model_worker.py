@@ -6,16 +6,15 @@ The worker sees end of file on its socket when its parent is gone, and ends.
 
 from __future__ import annotations
 
-import json
 import logging
 import mmap
 import os
-import signal
 import socket
 import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,11 +25,13 @@ from edge.values import Fate, Image, Role
 
 if TYPE_CHECKING:
     from edge.bundle import Bundle
-    from edge.runtimes import Runtime
 
 log = logging.getLogger(__name__)
 
-_QUESTION = struct.Struct("<QqIIB")  # number, deadline_ns (0: none), height, width, views
+Answered = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+"""Probabilities float32[K], and the embedding where the model has one."""
+
+_QUESTION = struct.Struct("<QqII")  # number, deadline_ns (0: none), height, width
 _ANSWER = struct.Struct("<QBqII")  # number, fate, invoke_ns, K, size of the embedding
 _READY = struct.Struct("<Q")  # what a worker says once: its model is loaded
 _FATES = tuple(Fate)
@@ -55,10 +56,10 @@ class ModelWorker:
     A dead or hung worker is replaced by `tend`; until the new one has loaded, questions fail.
     """
 
-    def __init__(self, bundle: Bundle, role: Role, threads: int, views: int = 1, hang_ns: int = 5_000_000_000) -> None:
+    def __init__(self, bundle: Bundle, role: Role, threads: int, hang_ns: int = 5_000_000_000) -> None:
         self.name, self.role = bundle.name, role
         self.starts = 0
-        self._threads, self._views, self._hang_ns = threads, views, hang_ns
+        self._threads, self._hang_ns = threads, hang_ns
         self._manifest = bundle.manifest.model_dump_json()
         self._model_fd = os.memfd_create("gander-model")
         os.truncate(self._model_fd, len(bundle.model))
@@ -92,7 +93,7 @@ class ModelWorker:
         height, width = crop.shape[:2]
         np.copyto(self._crop[: crop.size].reshape(crop.shape), crop)
         try:
-            self._socket.send(_QUESTION.pack(number, deadline_ns, height, width, self._views))
+            self._socket.send(_QUESTION.pack(number, deadline_ns, height, width))
         except OSError:
             self._lost("is gone")
             return Fate.FAILED
@@ -174,15 +175,57 @@ def _unpack(message: bytes) -> Answer:
     return Answer(number, _FATES[fate], invoke_ns, numbers[:k], numbers[k : k + e] if e else None)
 
 
-def serve(runtime: Runtime, prepare: object, questions: socket.socket, crops: NDArray[np.uint8]) -> None:
-    """The worker's life: answer one question after the other until the parent is gone."""
-    raise NotImplementedError
+def _pack(answer: Answer) -> bytes:
+    embedding = _NOTHING if answer.embedding is None else answer.embedding
+    head = _ANSWER.pack(answer.number, _FATES.index(answer.fate), answer.invoke_ns, answer.label_p.size, embedding.size)
+    return head + answer.label_p.astype(np.float32).tobytes() + embedding.astype(np.float32).tobytes()
+
+
+def serve(look: Callable[[Image], tuple[Answered, int]], questions: socket.socket, crops: NDArray[np.uint8]) -> None:
+    """The worker's life: answer one question after the other until the parent is gone.
+
+    `look` gives (probabilities, embedding) of a crop and the nanoseconds the model ran. Whatever it raises becomes the
+    fate of that question: one picture a model chokes on must not end the worker.
+    """
+    while message := questions.recv(_MESSAGE_BYTES):
+        number, deadline_ns, height, width = _QUESTION.unpack(message)
+        crop = crops[: height * width * 3].reshape(height, width, 3)
+        label_p, embedding, invoke_ns, fate = _NOTHING, None, 0, Fate.EXPIRED
+        if not deadline_ns or time.monotonic_ns() < deadline_ns:
+            try:
+                (label_p, embedding), invoke_ns = look(crop)
+                fate = Fate.ANSWERED
+            except Exception:
+                log.exception("question %d failed", number)
+                fate = Fate.FAILED
+        questions.send(_pack(Answer(number, fate, invoke_ns, label_p, embedding)))
 
 
 def main() -> None:
     """Entry of the worker process: SOCKET CROPS MODEL THREADS, file descriptors inherited from the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    json.loads("{}")
+    from edge.bundle import Manifest
+    from edge.preprocess import prepare
+    from edge.runtimes.tflite import TfliteRuntime
+
+    socket_fd, crops_fd, model_fd, threads = map(int, sys.argv[1:])
+    logging.basicConfig(format="%(name)s: %(message)s")
+    questions = socket.socket(fileno=socket_fd)
+    crops = np.frombuffer(mmap.mmap(crops_fd, _CROP_BYTES, prot=mmap.PROT_READ), np.uint8)
+    manifest = Manifest.model_validate_json(questions.recv(_MESSAGE_BYTES))
+    with open(model_fd, "rb") as file:
+        file.seek(0)
+        runtime = TfliteRuntime(file.read(), manifest, threads)
+    tensor = np.empty(manifest.input.shape, manifest.input.dtype)
+
+    def look(crop: Image) -> tuple[Answered, int]:
+        prepare(crop, manifest.input, tensor)
+        began = time.monotonic_ns()
+        answered = runtime.invoke(tensor)
+        return answered, time.monotonic_ns() - began
+
+    look(np.zeros((64, 64, 3), np.uint8))  # the first run is slow: not at the first visitor
+    questions.send(_READY.pack(0))
+    serve(look, questions, crops)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,9 @@ class Owner:
     def __init__(self, journal: Journal, initial_mode: str, clock: Clock, node: str) -> None:
         self._journal, self._clock, self._node = journal, clock, node
         self._ids = Ids()
-        kept: dict[str, str] = journal.call(lambda _, owner: dict(owner.execute("SELECT name, value FROM setting"))).result(30)
+        kept: dict[str, str] = journal.call(
+            lambda _, owner: dict(owner.execute("SELECT name, value FROM setting"))
+        ).result(30)
         pause = None
         if until := kept.get("paused_until"):
             pause = Pause(datetime.fromisoformat(until), kept["paused_boot"], float(kept["paused_until_boot_s"]))
@@ -76,7 +78,11 @@ class Owner:
         until = datetime.now(UTC) + timedelta(seconds=seconds)
         pause = Pause(until, boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME) + seconds)
         self.settings = Settings(self.settings.mode, pause)
-        kept = {"paused_until": until.isoformat(), "paused_boot": pause.boot_id, "paused_until_boot_s": str(pause.until_boot_s)}
+        kept = {
+            "paused_until": until.isoformat(),
+            "paused_boot": pause.boot_id,
+            "paused_until_boot_s": str(pause.until_boot_s),
+        }
         self._keep(kept, who, f"pause {seconds:g}")
         return f"nothing fires until {iso(until)}" if seconds else "the pause has ended"
 
@@ -126,7 +132,9 @@ def find_visit(events: sqlite3.Connection, text: str) -> str:
     else:
         safe = text.replace("%", "").replace("_", "")
         like = (f"{safe}%", f"%{safe}")
-        rows = events.execute("SELECT id FROM visit WHERE id LIKE ? OR id LIKE ? LIMIT 2", like).fetchall() if safe else []
+        rows = (
+            events.execute("SELECT id FROM visit WHERE id LIKE ? OR id LIKE ? LIMIT 2", like).fetchall() if safe else []
+        )
     if len(rows) == 1:
         return str(rows[0][0])
     raise Refused(f"visit {text}: {'fits several' if rows else 'there is none'}; `gander visits` lists them")
@@ -138,5 +146,3 @@ def boot_id() -> str:
         return _BOOT_ID.read_text().strip()
     except OSError:
         return ""
-
-

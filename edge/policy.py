@@ -54,9 +54,7 @@ class Moment:
 class Policy:
     """The rules, from the configuration."""
 
-    def __init__(
-        self, config: PolicyConfig, evidence: EvidenceConfig, deterrents: Sequence[DeterrentConfig]
-    ) -> None:
+    def __init__(self, config: PolicyConfig, evidence: EvidenceConfig, deterrents: Sequence[DeterrentConfig]) -> None:
         self._config = config
         self._evidence = evidence
         self._deterrents = [d for d in deterrents if d.enabled]

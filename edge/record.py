@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +9,7 @@ from typing import Any
 
 from edge.clock import Clock, Ids, iso
 from edge.evidence import sigmoid
-from edge.journal import Journal
+from edge.journal import Journal, dump
 from edge.latency import Latencies
 from edge.media import Media
 from edge.values import Action, Decision, Event, Frame, Prediction, Reason, Role, Verdict, Visit
@@ -33,10 +32,10 @@ class Model:
 
     name: str
     version: str
-    role: Role = Role.CHAMPION
+    labels: tuple[str, ...]
 
     def json(self) -> dict[str, str]:
-        return {"name": self.name, "version": self.version, "role": self.role.value}
+        return {"name": self.name, "version": self.version, "role": Role.CHAMPION.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class Step:
 
 
 class Record:
-    """Tells a visit as `visit_started`, `action`, `suppressed` (once per reason), `visit`. Used by the loop's thread."""
+    """Tells a visit as `visit_started`, `action`, `suppressed` (once per reason) and `visit`. For the loop's thread."""
 
     def __init__(
         self,
@@ -136,7 +135,14 @@ class Record:
 
     def _send(self, type_: str, wall: datetime, facts: dict[str, Any]) -> None:
         id_ = self._ids.new(wall)
-        head = {"v": 1, "id": id_, "type": type_, "node": self._node, "wall": iso(wall), "clock_ok": self._clock.known()}
+        head = {
+            "v": 1,
+            "id": id_,
+            "type": type_,
+            "node": self._node,
+            "wall": iso(wall),
+            "clock_ok": self._clock.known(),
+        }
         event = Event(id_, type_, head | facts | {"replayed": self._replayed})
         self._journal.event(event)
         if self._listen:
@@ -153,7 +159,7 @@ class Record:
         top = None
         if prediction.label_p.size:
             best = int(prediction.label_p.argmax())
-            top = json.dumps([best, round(float(prediction.label_p[best]), 4)])
+            top = dump([self.model.labels[best], round(float(prediction.label_p[best]), 4)])
         self._journal.write(
             "INSERT INTO prediction VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             *(visit.id, frame.seq, prediction.model, prediction.role.value),
@@ -172,5 +178,3 @@ def _action(action: Action | None) -> dict[str, Any] | None:
         "result": action.result,
         "acknowledged": action.acknowledged_at_ns > 0,
     }
-
-

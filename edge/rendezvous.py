@@ -23,6 +23,7 @@ class Worker(Protocol):
     name: str
     role: Role
     ready: bool
+    starts: int
 
     def fileno(self) -> int: ...
     def ask(self, crop: Image, number: int, deadline_ns: int) -> Fate | None: ...
@@ -48,6 +49,10 @@ class Rendezvous:
                 raise GanderError(f"model {missing[0].name}: did not load within {timeout_s:.0f} s; see the log above")
             self._listen(missing, 0.1)
             self.tend()
+
+    def status(self) -> list[dict[str, object]]:
+        """Each model's name, role, whether it is loaded, and how often it was started."""
+        return [{"name": w.name, "role": w.role.value, "ready": w.ready, "starts": w.starts} for w in self._workers]
 
     def tend(self) -> None:
         """Read what came late, replace what died or hangs. Called between questions; does not wait."""

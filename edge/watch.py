@@ -13,7 +13,7 @@ from edge.clock import Clock, Ids
 from edge.config import Config
 from edge.evidence import Kinds
 from edge.policy import Acted, History, Moment, Policy
-from edge.record import Record, Step
+from edge.record import Model, Record, Step
 from edge.rendezvous import NO_DEADLINE, Rendezvous
 from edge.values import Action, Box, Decision, Frame, Image, Kind, Mode, Motion, Order, Verdict, Visit
 from edge.visits import Visits
@@ -72,7 +72,7 @@ class Watch:
         self._record, self._clock, self._ids, self._tick = record, clock, ids, tick
         self._deadline_ns = config.models.deadline_ms * _MS if deadline else None
         self._deterrents = {d.id: d for d in config.deterrent}
-        self._successor: Brain | None = None
+        self._successor: tuple[Brain, Model] | None = None
         self._disturbed_until = 0.0  # media time
         self.frames = 0
 
@@ -153,15 +153,15 @@ class Watch:
         for visit in visits:
             self._record.ended(visit)
 
-    def succeed(self, brain: Brain) -> None:
+    def succeed(self, brain: Brain, model: Model) -> None:
         """Any thread: let a new champion take over at the next turn of the loop."""
-        self._successor = brain
+        self._successor = brain, model
 
     def _succeed(self) -> None:
         if self._successor:
             self._end_visits(self.brain.visits.close())
             self.brain.close()
-            self.brain, self._successor = self._successor, None
+            (self.brain, self._record.model), self._successor = self._successor, None
 
 
 def _pin(action: Action | None, frame: Frame, visit: Visit) -> dict[str, int]:

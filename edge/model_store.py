@@ -1,0 +1,158 @@
+"""Installed bundles, whom to trust, and which bundle is champion. `watch`, or a command line without it, writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from edge import keys
+from edge.atomic import write_atomically
+from edge.bundle import Bundle, read, verify
+from edge.config import ModelsConfig
+from edge.errors import BundleError, Refused, StateError
+from edge.keys import PublicKey, SigningKey
+from edge.manifest import SUFFIX
+from edge.self_test import SelfTest, self_test
+
+STARTER = "starter"
+_KEEP = 20  # champions of the past that a rollback can reach
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """One bundle as listed: its file's name without the suffix, and the role it has."""
+
+    name: str
+    path: Path
+    champion: bool
+
+
+class ModelStore:
+    """The folder `models` of a state directory."""
+
+    def __init__(self, state: Path, config: ModelsConfig) -> None:
+        self._state, self._config = state, config
+        self._folder, self._keys = state / "models", state / "keys"
+
+    def device_key(self) -> SigningKey:
+        """This device's own key, made at the first call."""
+        self._state.mkdir(parents=True, exist_ok=True)
+        return keys.load_or_generate(self._state / "device.key", "device")
+
+    def trusted(self) -> list[PublicKey]:
+        """The device's own key, those enrolled with `gander bundle trust`, and the configuration's."""
+        paths = [Path(path) for path in self._config.trusted_keys] + sorted(self._keys.glob("*.pub"))
+        own = keys.public_path(self._state / "device.key")
+        if own.exists():
+            paths.append(own)
+        return [keys.load_public(path) for path in paths]
+
+    def trust(self, path: Path) -> PublicKey:
+        """Enrol a public key: bundles it signed are accepted from now on."""
+        key = keys.load_public(path)
+        self._keys.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._keys / f"{key.fingerprint}.pub", key.line.encode())
+        return key
+
+    def champion(self) -> Bundle:
+        """The configured champion, else the one promoted last, else the starter. Raises `BundleError`."""
+        name = self._config.champion or self._roles().get("champion") or STARTER
+        return self.load(str(name))
+
+    def load(self, name: str) -> Bundle:
+        """Verify an installed bundle, a bundle file, or the starter, by name or path."""
+        if name == STARTER:
+            folder = resources.files("edge") / STARTER
+            with (
+                resources.as_file(folder / f"{STARTER}{SUFFIX}") as path,
+                resources.as_file(folder / "starter.pub") as key,
+            ):
+                bundle = verify(path, [keys.load_public(key)])
+            if not bundle.manifest.demo:
+                raise BundleError(f"{path}: the starter's key signs demonstrations only")
+            return bundle
+        return verify(self.find(name), self.trusted(), self._config.allow_unsigned)
+
+    def find(self, name: str) -> Path:
+        """The file of a bundle: a path as it is, else an installed one, whose version may be left out."""
+        if name.endswith(SUFFIX):
+            return Path(name)
+        exact = self._folder / f"{name}{SUFFIX}"
+        if exact.exists():
+            return exact
+        found = [path for path in self._files() if path.stem.rpartition("-")[0] == name]
+        if len(found) == 1:
+            return found[0]
+        there = ", ".join(path.stem for path in self._files()) or "none is installed"
+        what = "fits several" if found else "is not installed"
+        raise BundleError(f"model {name}: {what}; there are: {there} (a file's path, ending in {SUFFIX}, will also do)")
+
+    def list(self) -> list[Installed]:
+        roles = self._roles()
+        return [Installed(path.stem, path, path.stem == roles.get("champion")) for path in self._files()]
+
+    def install(self, path: Path) -> tuple[Bundle, SelfTest]:
+        """Verify, try and keep a bundle. Refuses what is older than the installed, or slower than the deadline."""
+        bundle = verify(path, self.trusted(), self._config.allow_unsigned)
+        for other in self._files():
+            installed = read(other).manifest
+            if installed.name == bundle.name and installed.serial > bundle.manifest.serial:
+                raise BundleError(
+                    f"{path}: older (serial {bundle.manifest.serial}) than the installed {other.stem} "
+                    f"(serial {installed.serial}); `gander bundle rollback` goes back to what was champion before"
+                )
+        test = self_test(bundle, self._config.threads)
+        if test.invoke_ms > self._config.deadline_ms:
+            raise BundleError(
+                f"{path}: takes {test.invoke_ms:.0f} ms here, the deadline is {self._config.deadline_ms} ms "
+                "(models.deadline_ms): it would always be late"
+            )
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            write_atomically(self._folder / bundle.manifest.file_name, path.read_bytes())
+        except OSError as error:
+            raise StateError(f"{self._folder}: cannot keep the bundle: {error.strerror}") from None
+        return bundle, test
+
+    def promote(self, name: str) -> Bundle:
+        """Make an installed bundle the champion."""
+        path = self.find(name)
+        bundle = verify(path, self.trusted(), self._config.allow_unsigned)
+        if path.parent != self._folder:
+            raise Refused(f"model {name}: install it first: `gander bundle install {path}`")
+        roles = self._roles()
+        before = [b for b in (*roles.get("before", ()), roles.get("champion", STARTER)) if b != path.stem]
+        self._write(path.stem, before)
+        return bundle
+
+    def rollback(self) -> Bundle:
+        """Make the champion before this one the champion again. Raises `Refused` where there is none."""
+        before = list(self._roles().get("before", ()))
+        if not before:
+            raise Refused("rollback: there was no champion before this one")
+        bundle = self.load(before[-1])
+        self._write(before[-1], before[:-1])
+        return bundle
+
+    def _write(self, champion: str, before: list[str]) -> None:
+        text = json.dumps({"champion": champion, "before": before[-_KEEP:]}, indent=1)
+        try:
+            write_atomically(self._folder / "roles.json", text.encode())
+        except OSError as error:
+            raise StateError(f"{self._folder}: cannot keep the roles: {error.strerror}") from None
+
+    def _roles(self) -> Mapping[str, list[str] | str]:
+        path = self._folder / "roles.json"
+        try:
+            roles = json.loads(path.read_text())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise StateError(f"{path}: cannot be read: {error}; remove it to start from the starter again") from None
+        return roles if isinstance(roles, dict) else {}
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob(f"*{SUFFIX}"))

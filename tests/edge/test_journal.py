@@ -1,0 +1,156 @@
+"""The journal: committed events survive, a stalling card delays nobody, newer files are refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.errors import StateError
+from edge.journal import EVENTS, OWNER, Journal, events_after, last_place, lock, reader
+from edge.values import Event
+
+
+def event(number: int, **more: Any) -> Event:
+    id_ = f"{number:08d}"
+    return Event(id_, "visit", {"v": 1, "id": id_, "type": "visit", "wall": "2026-01-01T12:00:00.000Z", **more})
+
+
+def events_in(state: Path) -> list[str]:
+    with reader(state / EVENTS) as connection:
+        return [body["id"] for _, body in events_after(connection, 0, 10**6)]
+
+
+def test_events_are_there_in_order_after_closing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for number in range(1000):
+        journal.event(event(number))
+    journal.close()
+    assert events_in(tmp_path) == [f"{n:08d}" for n in range(1000)]
+    with reader(tmp_path / EVENTS) as connection:
+        assert last_place(connection) == 1000
+        assert [place for place, _ in events_after(connection, 998)] == [999, 1000]
+
+
+def test_a_locked_database_delays_nobody_and_loses_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    other = sqlite3.connect(tmp_path / EVENTS, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    for number in range(500):
+        journal.event(event(number))
+    assert time.monotonic() - began < 1.0, "handing over waits for nothing"
+    time.sleep(1.5)
+    assert journal.committed == 0
+    other.execute("ROLLBACK")
+    journal.close()
+    assert len(events_in(tmp_path)) == 500
+
+
+def test_what_does_not_fit_is_counted_and_events_go_last(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, queue_size=100)
+    other = sqlite3.connect(tmp_path / EVENTS, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    journal.event(event(0))
+    time.sleep(0.2)  # the writer holds event 0 and waits
+    for number in range(1, 61):
+        journal.event(event(number))
+    journal.write("INSERT INTO prediction VALUES ('v', 1, 'm', 'champion', 'answered', 1, NULL, NULL)")
+    assert journal.dropped == 1, "a prediction gives way when the queue is more than half full"
+    for number in range(61, 200):
+        journal.event(event(number))
+    assert journal.dropped == 1 + 99
+    other.execute("ROLLBACK")
+    journal.close()
+    assert len(events_in(tmp_path)) == 101
+
+
+def test_two_daemons_on_one_state_directory(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    with pytest.raises(StateError, match="another gander is at work"):
+        Journal(tmp_path)
+    journal.close()
+    Journal(tmp_path).close()
+
+
+def test_a_newer_journal_is_refused_untouched(tmp_path: Path) -> None:
+    Journal(tmp_path).close()
+    with sqlite3.connect(tmp_path / OWNER) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StateError, match="written by a newer gander"):
+        Journal(tmp_path)
+    os.close(lock(tmp_path))  # and the lock was let go
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_directory_as_a_user(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StateError, match="cannot keep state there"):
+        Journal(tmp_path / "state")
+
+
+def test_a_file_where_the_directory_should_be(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("")
+    with pytest.raises(StateError, match="cannot keep state there"):
+        Journal(tmp_path / "state")
+
+
+def test_something_else_than_a_database(tmp_path: Path) -> None:
+    (tmp_path / EVENTS).write_bytes(b"no database at all, but long enough to be looked at" * 100)
+    with pytest.raises(StateError, match=r"events\.db: cannot be used"):
+        Journal(tmp_path)
+    with pytest.raises(StateError, match="no journal there"), reader(tmp_path / "nowhere.db"):
+        pass
+
+
+def test_calls_answer_with_what_they_found_or_why_not(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+
+    def write(_: sqlite3.Connection, owner: sqlite3.Connection) -> int:
+        owner.execute("INSERT INTO setting VALUES ('mode', 'armed')")
+        return 7
+
+    assert journal.call(write).result(10) == 7
+    with pytest.raises(StateError, match="UNIQUE"):
+        journal.call(write).result(10)
+    journal.event(event(1))  # the writer lives on
+    journal.close()
+    assert events_in(tmp_path) == ["00000001"]
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from tests.edge.test_journal import event
+from edge.journal import Journal
+journal = Journal(Path(sys.argv[1]))
+for number in range(10**6):
+    journal.event(event(number))
+    if number % 50 == 49:
+        done = journal.call(lambda events, owner: events.execute("SELECT count(*) FROM event").fetchone()[0]).result()
+        print(done, flush=True)
+"""
+
+
+def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
+    for round_ in range(3):
+        state = tmp_path / str(round_)
+        writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(state)], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout
+        promised = 0
+        for _ in range(4 + round_ * 3):
+            promised = int(writer.stdout.readline())
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        kept = events_in(state)
+        assert len(kept) >= promised >= 200
+        assert kept == [f"{n:08d}" for n in range(len(kept))]
+        with sqlite3.connect(state / EVENTS) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
