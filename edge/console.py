@@ -124,6 +124,37 @@ def latency_table(latency: Mapping[str, Mapping[str, float]]) -> Table:
     return table
 
 
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """A replay's counts; for sequences how many of each label were acted upon."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name in ("frames", "dropped", "skipped", "visits", "actions"):
+        table.add_row(name, str(summary[name]))
+    for kind, n in summary["by_kind"].items():
+        table.add_row(f"  {kind}", str(n), style=KIND_STYLE[kind])
+    for label, counts in summary.get("sequences", {}).items():
+        table.add_row(f"sequences of {label}", f"{counts['acted']} of {counts['n']} acted upon")
+    return table
+
+
+def status_table(status: Mapping[str, Any]) -> Table:
+    """How a daemon is, for `gander status`."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    journal = status["journal"]
+    table.add_row("node", f"{status['node']}, up {status['uptime_s']:.0f} s, process {status['pid']}")
+    table.add_row("mode", f"{status['mode']}{', paused' if status['paused'] else ''}")
+    table.add_row("camera", f"{status['source']}: {status['frames']} frames, {status['dropped']} dropped")
+    for model in status["models"]:
+        state = "loaded" if model["ready"] else "NOT LOADED"
+        table.add_row(model["role"], f"{model['name']}, {state}, started {model['starts']} times")
+    ready = "ready" if status["controller_ready"] else "NOT READY"
+    table.add_row("controller", f"{status['controller']}, {ready}")
+    table.add_row("clock", "set" if status["clock_known"] else "not set: quiet hours hold")
+    table.add_row("journal", f"{journal['committed']} written, {journal['waiting']} wait, {journal['dropped']} dropped")
+    table.add_row("pictures", f"{status['pictures_dropped']} not kept")
+    table.add_row("state", status["state"])
+    return table
+
+
 def visits_table(visits: Iterable[Mapping[str, Any]]) -> Table:
     """Visits, a row each, for a terminal or a printer."""
     table = Table(box=None, pad_edge=False, header_style="bold")

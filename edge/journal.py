@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,21 @@ def events_after(connection: sqlite3.Connection, place: int, limit: int = 500) -
 def last_place(connection: sqlite3.Connection) -> int:
     """The place of the newest event."""
     return int(connection.execute("SELECT coalesce(max(rowid), 0) FROM event").fetchone()[0])
+
+
+def recent_visits(
+    state: Path, since: datetime | None, label: str | None = None, actions: bool = False
+) -> list[dict[str, Any]]:
+    """Visits, oldest first, each with what the owner said of it (the latest word), or None."""
+    with reader(state / OWNER) as owner:
+        said = {row["visit_id"]: row["label"] for row in owner.execute("SELECT visit_id, label FROM label ORDER BY id")}
+    with reader(state / EVENTS) as events:
+        rows = events.execute(
+            "SELECT * FROM visit WHERE started >= ? AND actions >= ? ORDER BY id",
+            (since.isoformat() if since else "", int(actions)),
+        )
+        visits = [dict(row) | {"owner": said.get(row["id"])} for row in rows]
+    return [v for v in visits if label is None or label in (v["label"], v["owner"])]
 
 
 def lock(state: Path) -> int:

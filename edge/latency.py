@@ -7,8 +7,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-STEPS = ("motion", "predict", "decide", "order", "pin", "onset")
-"""Each step's own duration, but `pin`: frame taken to pin on, and `onset`: first frame of the visit to pin on."""
+STEPS = ("motion", "predict", "invoke", "decide", "order", "pin", "onset")
+"""Each step's own duration; `invoke` is the model's part of `predict`.
+
+But `pin` is from the frame taken to the pin on, and `onset` from the visit's first frame taken to the same.
+"""
 
 
 class Latencies:

@@ -106,6 +106,8 @@ class Watch:
         if action:
             visit = brain.visits.acted(visit.id)
         timings = {"motion": looked - began, "predict": predicted - looked, "decide": decided - predicted}
+        if verdict.chosen:
+            timings["invoke"] = round(verdict.chosen.invoke_ms * _MS)
         timings |= _pin(action, frame, visit)
         self._record.step(Step(frame, visit, verdict, decision, action, {k: v / _MS for k, v in timings.items()}))
 

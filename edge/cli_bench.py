@@ -1,0 +1,85 @@
+"""`gander bench …`: what it costs on this machine, as percentiles."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from edge.bench import bench_models, bench_pipeline
+from edge.bench_motion import bench_motion
+from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption, err, home, out, print_json, say
+from edge.console import latency_table
+from edge.model_store import ModelStore
+
+bench_app = typer.Typer(help="Measure on this machine: motion, models, the whole pipeline.", no_args_is_help=True)
+
+ChampionOption = Annotated[str | None, typer.Option(metavar="BUNDLE", help="The model to time; default the champion.")]
+
+
+@bench_app.command()
+def motion(
+    data: Annotated[Path | None, typer.Option(help="Folder with CDnet's highway, to score against.")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Milliseconds per frame of the motion detector, and its score on CDnet highway where that is at hand."""
+    chosen, _ = home(config, None, overrides)
+    summary = bench_motion(data, chosen.motion)
+    if as_json:
+        print_json({"summary": summary})
+        return
+    out.print(latency_table({f"motion {' x '.join(map(str, summary['size']))}": summary["ms"]}))
+    for name, value in (summary["highway"] or {"highway": summary.get("note")}).items():
+        if not isinstance(value, dict):
+            say(f"{name.replace('_', ' ')}: {value}")
+
+
+@bench_app.command()
+def models(
+    champion: ChampionOption = None,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Milliseconds per question of one model, by threads, and the way there and back."""
+    chosen, folder = home(config, state, overrides)
+    store = ModelStore(folder, chosen.models)
+    summary = bench_models(store.load(champion) if champion else store.champion())
+    if as_json:
+        print_json({"summary": summary})
+        return
+    say(summary["model"])
+    for threads, figures in summary["threads"].items():
+        say(f"{threads} threads, {figures['pss_mb']} MB")
+        out.print(latency_table({"invoke": figures["invoke_ms"], "overhead": figures["overhead_ms"]}))
+
+
+@bench_app.command()
+def pipeline(
+    champion: ChampionOption = None,
+    orders: Annotated[int, typer.Option(min=10, help="How many orders to time.")] = 2000,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """From the frame to the pin, dry, at real pace: overhead is pin less that event's own invoke."""
+    changes = [f'models.champion="{champion}"'] if champion else []
+    chosen, folder = home(config, state, [*(overrides or ()), *changes])
+    with tempfile.TemporaryDirectory(prefix="gander-bench-") as scratch, Progress(console=err, transient=True) as bar:
+        task = bar.add_task("orders", total=orders)
+        summary: dict[str, Any] = bench_pipeline(
+            chosen, Path(scratch), folder, orders, lambda done, of: bar.update(task, completed=done, total=of)
+        )
+    if as_json:
+        print_json({"summary": summary})
+        return
+    say(f"{summary['model']}: {summary['orders']} orders, {summary['dropped']} frames dropped, {summary['cores']} cores")
+    out.print(latency_table({"overhead": summary["overhead_ms"]} | summary["latency_ms"]))
+    say(f"idle: {summary['idle_cpu_percent']} % of one core at 10 pictures a second")

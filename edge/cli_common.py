@@ -1,0 +1,59 @@
+"""What the verbs share: options, how a configuration is found, how a command is sent, how things are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from edge.app import offline, state_directory
+from edge.config import Config, load
+from edge.control import ask, me
+from edge.errors import NotRunning
+
+ETC = Path("/etc/gander/gander.toml")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help=f"Configuration; {ETC} where that exists.")]
+StateOption = Annotated[
+    Path | None,
+    typer.Option("--state", envvar="GANDER_STATE", help="State directory; default from the configuration."),
+]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="Override one configured value.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+
+
+def settings(config: Path | None, overrides: Iterable[str] | None = None) -> Config:
+    """The configuration a verb works with."""
+    return load(config or (ETC if ETC.exists() else None), list(overrides or ()))
+
+
+def home(config: Path | None, state: Path | None, overrides: Iterable[str] | None = None) -> tuple[Config, Path]:
+    """The configuration, and the state directory it means."""
+    chosen = settings(config, overrides)
+    return chosen, state_directory(chosen, state)
+
+
+def command(config: Config, state: Path, name: str, **arguments: Any) -> str:
+    """Have a command carried out: by the daemon, or without one by the same code under the same lock."""
+    try:
+        return str(ask(state, name, **arguments))
+    except NotRunning:
+        with offline(config, state) as handlers:
+            return str(handlers[name](me(), **arguments))
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One object on one line, for programs."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)  # noqa: T201
+
+
+def say(text: str) -> None:
+    """One line for people, as it is: no markup, no wrapping."""
+    out.print(text, markup=False, soft_wrap=True)
