@@ -14,7 +14,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from edge.values import Image
 
 _LARGEST = 256 * 1024 * 1024
 _LARGEST_PART = {"manifest.json": 4_000_000, "manifest.sig": 64, "model.tflite": 200_000_000, "golden.npz": 16_000_000}
+_LARGEST_GOLDEN = 64_000_000  # unfolded
 _MOST_PARTS = 64
 _PART = re.compile(r"manifest\.json|manifest\.sig|model\.tflite|golden\.npz|report/[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FIRST = ("manifest.json", "manifest.sig", "model.tflite", "golden.npz")
@@ -89,7 +90,7 @@ def write(
     if key:
         parts["manifest.sig"] = key.sign(parts["manifest.json"])
     data = _canonical(parts)
-    bundle = _checked(data, str(path))
+    bundle = _checked(_split(data, str(path)), data, str(path))
     try:
         write_atomically(path, data)
     except OSError as error:
@@ -99,7 +100,8 @@ def write(
 
 def read(path: Path) -> Bundle:
     """Read a bundle and check that it is whole and makes sense, whoever made it. Raises `BundleError`."""
-    return _checked(_load(path), str(path))
+    data, where = _load(path), str(path)
+    return _checked(_split(data, where), data, where)
 
 
 def verify(path: Path, trusted: Iterable[PublicKey], allow_unsigned: bool = False) -> Bundle:
@@ -110,8 +112,7 @@ def verify(path: Path, trusted: Iterable[PublicKey], allow_unsigned: bool = Fals
     data, where = _load(path), str(path)
     parts = _split(data, where)
     signer = _signer(parts, tuple(trusted), allow_unsigned, where)
-    bundle = _checked(data, where)
-    return Bundle(bundle.manifest, bundle.model, bundle.golden, bundle.report, signer, bundle.sha256)
+    return replace(_checked(parts, data, where), signed_by=signer)
 
 
 def _load(path: Path) -> bytes:
@@ -139,25 +140,29 @@ def _split(data: bytes, where: str) -> dict[str, bytes]:
             raise BundleError(f"{where}: holds more than {_MOST_PARTS} parts")
         parts[name] = content
     missing = [name for name in _FIRST if name not in parts and name != "manifest.sig"]
+    written = b"" if missing else _canonical(parts)
+    if len(data) - at < 4 or (written != data and written.startswith(data)):
+        raise _cut_short(data, where)
     if missing:
-        raise BundleError(f"{where}: {missing[0]} is missing{_short(data, at)}")
-    if _canonical(parts) != data:
-        raise BundleError(f"{where}: altered: not byte for byte as it was written{_short(data, at)}")
+        raise BundleError(f"{where}: {missing[0]} is missing; a bundle has {', '.join(_FIRST)}")
+    if written != data:
+        raise BundleError(f"{where}: altered: not byte for byte as it was written: fetch it again")
     return parts
 
 
-def _short(data: bytes, at: int) -> str:
-    return "" if data[at : at + 2] == b"PK" else f", perhaps cut short (at {len(data)} bytes): fetch it again"
+def _cut_short(data: bytes, where: str) -> BundleError:
+    return BundleError(f"{where}: cut short at {len(data)} bytes: fetch it again")
 
 
 def _entry(data: bytes, at: int, where: str) -> tuple[str, bytes, int]:
     """The zip entry at `at`: name, content, and where the next one begins."""
-    start = at + _ENTRY.size
-    if start > len(data):
-        raise BundleError(f"{where}: cut short at {len(data)} bytes: fetch it again")
+    if at + _ENTRY.size > len(data):
+        raise _cut_short(data, where)
     _, _, flags, method, _, _, _, packed, size, name_length, extra = _ENTRY.unpack_from(data, at)
-    raw = data[start : start + name_length]
-    name = raw.decode("ascii", "backslashreplace")
+    start = at + _ENTRY.size + name_length
+    if start > len(data):
+        raise _cut_short(data, where)
+    name = data[at + _ENTRY.size : start].decode("ascii", "backslashreplace")
     if not _PART.fullmatch(name):
         shown = name[:80].encode("unicode_escape").decode()
         raise BundleError(f"{where}: holds {shown!r}; a bundle has only {', '.join(_FIRST)} and report/NAME")
@@ -165,10 +170,10 @@ def _entry(data: bytes, at: int, where: str) -> tuple[str, bytes, int]:
         raise BundleError(f"{where}: {name} is compressed or has extra fields; a bundle's parts are stored as they are")
     if size > _LARGEST_PART.get(name, _LARGEST_PART["golden.npz"]):
         raise BundleError(f"{where}: {name} says it has {size} bytes, more than any such part may have")
-    end = start + name_length + size
+    end = start + size
     if end > len(data):
-        raise BundleError(f"{where}: cut short: {len(data)} bytes of at least {end}: fetch it again")
-    return name, data[start + name_length : end], end
+        raise _cut_short(data, where)
+    return name, data[start:end], end
 
 
 def _canonical(parts: Mapping[str, bytes]) -> bytes:
@@ -209,8 +214,8 @@ def _signer(
     raise BundleError(f"{where}: signed by unknown key {claims}; if you trust its maker: `gander bundle trust KEY.pub`")
 
 
-def _checked(data: bytes, where: str) -> Bundle:
-    parts = _split(data, where)
+def _checked(parts: Mapping[str, bytes], data: bytes, where: str) -> Bundle:
+    """What the parts say, once they are found to agree with the manifest and with each other."""
     manifest = _manifest(parts["manifest.json"], where)
     contents = {name: content for name, content in parts.items() if not name.startswith("manifest.")}
     if set(manifest.files) != set(contents):
@@ -264,13 +269,14 @@ def _golden(data: bytes, labels: int, where: str) -> Golden:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             unfolded = sum(info.file_size for info in archive.infolist())
-        if unfolded > 4 * _LARGEST_PART["golden.npz"]:  # zipfile unfolds no more than an entry's declared size
-            raise BundleError(f"{where}: golden.npz unfolds to {unfolded} bytes, more than it may")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            expected = arrays["expected"]
-            crops = tuple(arrays[f"crop{i}"] for i in range(len(arrays.files) - 1))
+        arrays = {}
+        if unfolded <= _LARGEST_GOLDEN:  # zipfile unfolds no more than an entry's declared size
+            with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+                arrays = dict(stored)
+        expected = arrays.pop("expected")
+        crops = tuple(arrays[f"crop{i}"] for i in range(len(arrays)))
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, OSError, EOFError, RuntimeError, struct.error):
-        raise BundleError(f"{where}: golden.npz is not made of crops and expected answers") from None
+        raise BundleError(f"{where}: golden.npz is not made of crops and expected answers, or too large") from None
     good = expected.dtype == np.float32 and expected.shape == (len(crops), labels) and np.isfinite(expected).all()
     pictures = all(c.dtype == np.uint8 and c.ndim == 3 and c.shape[2] == 3 and c.size for c in crops)
     if not (crops and good and pictures):

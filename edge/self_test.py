@@ -70,19 +70,12 @@ def run_apart(
     """Put pictures (uint8[h, w, 3] RGB) to a model in a process of its own. Raises `BundleError`."""
     where = f"{manifest.name} {manifest.version}"
     job: dict[str, NDArray[Any]] = {f"crop{i}": crop for i, crop in enumerate(crops)}
-    job |= {
-        "model": _array(model),
-        "manifest": _array(manifest.model_dump_json().encode()),
-        "threads": np.array(threads),
-    }
+    job["model"] = _array(model)
+    job["manifest"] = _array(manifest.model_dump_json().encode())
+    job["threads"] = np.array(threads)
+    command = [sys.executable, "-m", "edge.self_test"]
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "edge.self_test"],
-            input=_pack(job),
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        done = subprocess.run(command, input=_pack(job), capture_output=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
         raise BundleError(f"{where}: the model gave no answer within {timeout_s:.0f} s") from None
     if done.returncode < 0:
@@ -101,8 +94,8 @@ def run_apart(
 def render_crops(seed: int = 7) -> tuple[Image, ...]:
     """Pictures of nothing, for golden answers: gradients, noise and shapes in several sizes, small in a file."""
     random = np.random.default_rng(seed)
-    ramp = np.linspace(0, 255, 320, dtype=np.uint8)
-    gradient = np.stack([np.tile(ramp, (320, 1)), np.tile(ramp[:, None], (1, 320)), np.full((320, 320), 90)], axis=2)
+    ramp = np.linspace(0, 255, 96, dtype=np.uint8)
+    gradient = np.stack([np.tile(ramp, (96, 1)), np.tile(ramp[:, None], (1, 96)), np.full((96, 96), 90)], axis=2)
     noise = random.integers(0, 256, (24, 24, 3), np.uint8)
     disc = np.full((360, 480, 3), (96, 140, 72), np.uint8)
     cv2.circle(disc, (260, 190), 110, (30, 30, 34), cv2.FILLED)
