@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from edge.config import CameraConfig
+from edge.errors import SourceError
 from edge.values import Image, Luma
+
+Wanted = Callable[[float], bool]
+"""Whether the picture of this `media_time` is still of use; asked before the work of decoding it is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
     """A picture as a source hands it over, before the clocks are stamped on.
 
-    `image` uint8[H, W, 3] RGB and `luma` uint8[h, w] (at most 640x480, same view) are not written to again.
-    `media_time` is seconds since the source began. `taken_at_ns` is the monotonic time of the exposure where the
-    source knows it, else None: the capture thread then uses the time it got the picture.
+    `image` uint8[H, W, 3] RGB and `luma` uint8[h, w] (at most 640x480, same view) belong to the receiver: the source
+    does not touch them again. `media_time` is seconds since the source began. `taken_at_ns` is the monotonic time of
+    the exposure where the source knows it, else None: the capture thread then uses the time it got the picture.
     """
 
     image: Image
     luma: Luma
     media_time: float
     taken_at_ns: int | None = None
+
+
+def always(media_time: float) -> bool:
+    """Every picture is wanted."""
+    return True
 
 
 class FrameSource(Protocol):
@@ -34,6 +46,33 @@ class FrameSource(Protocol):
     fps: float
     skipped: int
 
-    def shots(self) -> Iterator[Shot]:
-        """Pictures in order, each once. Closing the iterator releases the source."""
+    def shots(self, wanted: Wanted = always) -> Generator[Shot, None, None]:
+        """Pictures in order, each once, except those not `wanted`. Closing the iterator releases the source."""
         ...
+
+
+def open_source(camera: CameraConfig) -> FrameSource:
+    """The source a configuration names: `synthetic:SCENE`, a folder of pictures, one picture, or a clip.
+
+    Raises `SourceError` when there is nothing there to watch.
+    """
+    # Imported when chosen: an adapter may need a library that only its own kind of machine has.
+    source = camera.source
+    if source.startswith("synthetic:"):
+        from edge.frames.synthetic import SyntheticSource
+
+        return SyntheticSource.parse(source, camera.fps, camera.size)
+    if re.match(r"[a-z][a-z0-9+.-]*://|/dev/|\d+$", source):
+        raise SourceError(f"{source}: live cameras are not supported yet; give a clip, a folder or synthetic:day")
+    path = Path(source).expanduser()
+    from edge.frames.folder import PICTURES, FolderSource, pictures
+
+    if path.is_dir():
+        return FolderSource(pictures(path), camera.fps)
+    if path.suffix.lower() == ".csv":
+        raise SourceError(f"{source}: a table of sequences cannot be a camera; play it with `gander replay {source}`")
+    if path.suffix.lower() in PICTURES and path.is_file():
+        return FolderSource([path], camera.fps)
+    from edge.frames.opencv import ClipSource
+
+    return ClipSource(path)
