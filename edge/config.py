@@ -60,13 +60,13 @@ class CameraConfig(Section):
 
 class MotionConfig(Section):
     threshold: int = Field(
-        15, ge=4, le=128, description="Least brightness change (of 255) that counts as motion, beside the noise"
+        15, ge=4, le=128, description="Least change of brightness (of 255), beside the noise"
     )
     min_area: float = Field(
         0.0004, gt=0.0, le=0.5, description="Least area of a moving thing, as a fraction of the picture"
     )
     whole_frame: Fraction = Field(
-        0.5, description="Share of the picture that changes at once: then it is the light, and is learnt anew"
+        0.5, description="When this share changes at once it is the light"
     )
 
 
