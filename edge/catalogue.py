@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from edge.atomic import write_atomically
 from edge.config import LabelsConfig
@@ -143,19 +144,36 @@ def _download(address: str, file: RemoteFile, step: Callable[[int], None]) -> by
     _safe(address)
     data = bytearray()
     try:
-        with urllib.request.urlopen(address, timeout=30) as answer:  # noqa: S310  the scheme was checked
-            _safe(answer.geturl())
+        with urllib.request.build_opener(_Redirects).open(address, timeout=30) as answer:
             while len(data) <= file.size and (chunk := answer.read(min(_CHUNK, file.size + 1 - len(data)))):
                 data += chunk
                 step(min(len(data), file.size))
     except urllib.error.HTTPError as error:
-        raise BundleError(f"{address}: the server answers {error.code} {error.reason}") from None
+        raise BundleError(
+            f"{address}: the server answers {error.code} {(str(error.reason).splitlines() or [''])[0]}"
+        ) from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise BundleError(
             f"{address}: cannot be fetched: {reason}; without a network give --from FOLDER with {file.name} in it"
         ) from None
     return _checked(bytes(data), file, address)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but only to where one may fetch from."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        _safe(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _safe(address: str) -> None:

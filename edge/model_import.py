@@ -108,7 +108,10 @@ def import_tflite(
         what = ".".join(str(part) for part in first["loc"]) or "manifest"
         raise BundleError(f"{tflite_path}: {what}: {first['msg'].removeprefix('Value error, ')}") from None
     crops = render_crops()
-    trial = run_apart(data, draft, crops)
+    try:
+        trial = run_apart(data, draft, crops)
+    except BundleError as error:
+        raise BundleError(f"{tflite_path}: {error}") from None
     draft = _scores_settled(draft, trial.scores, file)
     logits = draft.outputs.logits is not None
     expected = np.stack([probabilities(s, logits, draft.calibration.temperature) for s in trial.scores])
@@ -223,7 +226,7 @@ def _outputs(file: ModelFile, labels: int, where: str, names: Sequence[str]) -> 
         )
     for tensor in (file.outputs[i] for i in flat):
         if tensor.dtype not in ("float32", "uint8", "int8") or (tensor.dtype != "float32" and not tensor.scale):
-            raise BundleError(f"{where}: its output is {tensor.dtype}; float32 or quantised uint8 and int8 are known")
+            raise BundleError(f"{where}: its output is bare {tensor.dtype}; float32, or uint8 and int8 with a scale")
     found = [Output(name=t.name, index=i, shape=t.shape) for i, t in enumerate(file.outputs)]
     return Outputs(logits=found[index], embedding=found[1 - index] if len(found) == 2 else None)
 

@@ -28,20 +28,26 @@ def model(
     embedding: bool = False,
     metadata: tuple[float, float] | None = None,
     label_file: str | None = None,
+    *,
+    inputs: int = 1,
+    channels: int = 3,
+    outputs: int = 1,
+    custom: str = "",
 ) -> bytes:
     """A classifier [1, height, width, 3] -> [1, labels], input and output in `dtype`.
 
     `last`: "SOFTMAX", "LOGISTIC", "LOG_SOFTMAX" or "" for bare logits. `embedding` adds, before the scores, the mean
     colour [1, 3] as a float32 output. `metadata` is (mean, std) of TFLite Metadata, `label_file` the text of
-    an associated label file.
+    an associated label file. What follows makes models that are no such classifiers: more inputs or outputs, other
+    channels, a `custom` step at the end that no runtime knows.
     """
     net = _Net()
     quantised = dtype != "float32"
     low = -128 if dtype == "int8" else 0
-    seen = net.tensor("picture", (1, *size, 3), dtype, (1 / 128, low + 128) if quantised else None)
-    inputs = [seen]
+    seen = net.tensor("picture", (1, *size, channels), dtype, (1 / 128, low + 128) if quantised else None)
+    pictures = [seen] + [net.tensor(f"picture{i}", (1, *size, channels), dtype) for i in range(1, inputs)]
     if quantised:
-        seen = net.step("DEQUANTIZE", [seen], "picture_real", (1, *size, 3))
+        seen = net.step("DEQUANTIZE", [seen], "picture_real", (1, *size, channels))
     axes = net.constant("axes", np.array([1, 2], np.int32), schema.TensorType.INT32)
     colour = net.step("MEAN", [seen, axes], "colour", (1, 3), "ReducerOptions")
     weights = np.zeros((labels, 3), np.float32)
@@ -55,10 +61,12 @@ def model(
     if quantised:
         scale = (1 / 256, low) if last in ("SOFTMAX", "LOGISTIC") else (gain / 64, low + 128)
         scores = net.step("QUANTIZE", [scores], "scores_quantised", (1, labels), "QuantizeOptions", dtype, scale)
-    outputs = [colour, scores] if embedding else [scores]
+    if custom:
+        scores = net.step("CUSTOM", [scores], "unknown", (1, labels), dtype=dtype, custom=custom)
+    answers = [colour, scores] if embedding else [scores] * outputs
     if metadata:
         net.metadata(*metadata)
-    data = net.finish(inputs, outputs)
+    data = net.finish(pictures, answers)
     return data + _zip(label_file) if label_file is not None else data
 
 
@@ -108,8 +116,10 @@ class _Net:
         options: str = "",
         dtype: str = "float32",
         scale: tuple[float, int] | None = None,
+        custom: str = "",
     ) -> int:
         code = schema.OperatorCodeT()
+        code.customCode = custom or None
         code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, step)
         code.version = 1
         self.model.operatorCodes.append(code)

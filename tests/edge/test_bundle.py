@@ -4,8 +4,11 @@ import hashlib
 import io
 import json
 import os
+import signal
 import stat
 import struct
+import threading
+import time
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -302,6 +305,26 @@ def test_the_self_test_refuses_a_model_that_does_not_load_or_answer_in_time(tmp_
         self_test(broken)
     with pytest.raises(BundleError, match="no answer within 0 s"):
         run_apart(tiny_tflite.model(), manifest(), CROPS, timeout_s=0.01)
+
+
+def test_a_model_that_takes_its_process_down_takes_nobody_along() -> None:
+    slow = tiny_tflite.model(size=(2048, 2048))
+    contract = {**manifest().input.model_dump(), "shape": (1, 2048, 2048, 3)}
+    told: list[str] = []
+
+    def try_it() -> None:
+        with pytest.raises(BundleError) as caught:
+            run_apart(slow, manifest(input=contract), CROPS * 20)
+        told.append(str(caught.value))
+
+    thread = threading.Thread(target=try_it)
+    thread.start()
+    children = Path(f"/proc/self/task/{thread.native_id}/children")
+    while thread.is_alive() and not (found := children.read_text().split()):
+        time.sleep(0.001)
+    os.kill(int(found[0]), signal.SIGSEGV)
+    thread.join()
+    assert told == ["tiny 1.0: the model ended its process by SIGSEGV"]
 
 
 def test_keys_are_made_once_private_and_found_again(tmp_path: Path) -> None:
