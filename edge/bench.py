@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from edge.bundle import Bundle
 from edge.clock import Ids, LiveClock
 from edge.config import Config, LabelsConfig
 from edge.errors import GanderError
-from edge.frames import Shot
+from edge.frames import Shot, Wanted, always
+from edge.frames.luma import luma_of
 from edge.latency import percentiles
 from edge.model_worker import ModelWorker
 from edge.policy import History
 from edge.rendezvous import NO_DEADLINE, Rendezvous
-from edge.values import Event, Fate, Role
+from edge.values import Event, Fate, Image, Luma, Role
 
 Progress = Callable[[int, int], None]
 _LEAST_ORDERS = 2000
@@ -43,18 +44,19 @@ class Scene:
         width, height = size
         ground = cv2.resize(rng.integers(60, 180, (height // 8, width // 8, 3), np.uint8), size)
         steps = 45 if moving else 1
-        self._shots = []
+        self._shots: list[tuple[Image, Luma]] = []
         for step in range(steps):
-            image = ground.copy()
+            image: Image = ground.astype(np.uint8)
             if moving:
                 angle = 2 * np.pi * step / steps
                 at = round(width * (0.5 + 0.3 * np.cos(angle))), round(height * (0.5 + 0.3 * np.sin(angle)))
                 cv2.circle(image, at, height // 12, (40, 70, 200), cv2.FILLED, cv2.LINE_AA)
-            luma = cv2.cvtColor(cv2.resize(image, (640, 360), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-            self._shots.append((image, luma))
+            self._shots.append((image, luma_of(image)))
 
-    def shots(self) -> Iterator[Shot]:
+    def shots(self, wanted: Wanted = always) -> Generator[Shot, None, None]:
         for number in range(self._count):
+            if not wanted(number / self.fps):
+                continue
             image, luma = self._shots[number % len(self._shots)]
             yield Shot(image, luma, number / self.fps)
 

@@ -110,7 +110,7 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
 
 
 def _kinds_table(kinds: LabelsConfig, labels: tuple[str, ...]) -> Table:
-    table = Table(title="suggested kinds ([labels] in the configuration replaces them)", title_justify="left", box=None)
+    table = Table(title="suggested kinds", title_justify="left", box=None)
     table.add_column("kind")
     table.add_column("labels that match")
     for kind in (Kind.THREAT, Kind.RESIDENT, Kind.PERSON):
@@ -124,7 +124,7 @@ def list_(config: ConfigOption = None, state: StateOption = None, as_json: JsonO
     """The installed bundles, the champion marked."""
     chosen, folder = home(config, state)
     store = ModelStore(folder, chosen.models)
-    for installed in store.list():
+    for installed in store.installed():
         if as_json:
             print_json({"name": installed.name, "champion": installed.champion, "path": str(installed.path)})
         else:

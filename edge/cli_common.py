@@ -40,13 +40,13 @@ def home(config: Path | None, state: Path | None, overrides: Iterable[str] | Non
     return chosen, state_directory(chosen, state)
 
 
-def command(config: Config, state: Path, name: str, **arguments: Any) -> str:
+def command(config: Config, state: Path, verb: str, /, **arguments: Any) -> str:
     """Have a command carried out: by the daemon, or without one by the same code under the same lock."""
     try:
-        return str(ask(state, name, **arguments))
+        return str(ask(state, verb, **arguments))
     except NotRunning:
         with offline(config, state) as handlers:
-            return str(handlers[name](me(), **arguments))
+            return str(handlers[verb](me(), **arguments))
 
 
 def print_json(value: Mapping[str, Any]) -> None:

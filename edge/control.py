@@ -80,7 +80,7 @@ class Control:
             return {"ok": False, "answer": str(error) or type(error).__name__}
 
 
-def ask(state: Path, command: str, **arguments: Any) -> Any:
+def ask(state: Path, command: str, /, **arguments: Any) -> Any:
     """Send one command to the daemon of a state directory. Raises `NotRunning`, or `GanderError` when refused."""
     path = state / SOCKET
     try:

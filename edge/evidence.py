@@ -91,7 +91,7 @@ class Evidence:
         """Mean probability of each kind over the whole visit."""
         if not self.answers:
             return {}
-        return {kind.value: p for kind, p in self._kinds.p(self._labels / self.answers).items()}
+        return {kind.value: p for kind, p in self._kinds.p(self._labels / np.float32(self.answers)).items()}
 
 
 def line(config: EvidenceConfig) -> float:

@@ -90,7 +90,7 @@ class ModelStore:
         what = "fits several" if found else "is not installed"
         raise BundleError(f"model {name}: {what}; there are: {there} (a file's path, ending in {SUFFIX}, will also do)")
 
-    def list(self) -> list[Installed]:
+    def installed(self) -> list[Installed]:
         roles = self._roles()
         return [Installed(path.stem, path, path.stem == roles.get("champion")) for path in self._files()]
 

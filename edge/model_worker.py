@@ -203,7 +203,7 @@ def serve(look: Callable[[Image], tuple[Answered, int]], questions: socket.socke
 
 def main() -> None:
     """Entry of the worker process: SOCKET CROPS MODEL THREADS, file descriptors inherited from the parent."""
-    from edge.bundle import Manifest
+    from edge.manifest import Manifest
     from edge.preprocess import prepare
     from edge.runtimes.tflite import TfliteRuntime
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class News:
     status: Mapping[str, Any] | None
 
 
-def run(state: Path, arguments: Sequence[str], seconds: float | None) -> Iterator[News]:
+def run(state: Path, arguments: Sequence[str], seconds: float | None) -> Generator[News, None, None]:
     """Run `gander watch` on `state` for `seconds` (or until closed) and yield what is new, four times a second.
 
     Closing the iterator stops the daemon and waits for it. Raises what the daemon said when it cannot start or dies.

@@ -163,15 +163,14 @@ class Visit:
     """One visitor from first to last sight, as known now.
 
     Times are media seconds. `log_odds` is the accumulated evidence for a threat (natural log). `kind_p` and
-    `label_p` hold faded averages over the answered questions. `clear` counts the distinct frames whose own
-    p(threat) was above the line. `first_taken_ns` is when the first frame of the visit was taken.
+    `label_p` hold averages over the answered questions. `clear` counts the distinct frames whose own
+    p(threat) was above the line.
     """
 
     id: str
     camera: str
     first_seen: float
     last_seen: float
-    first_taken_ns: int
     first_wall: datetime
     box: Box
     boxes: int = 1

@@ -73,7 +73,17 @@ class _Track:
 class Visits:
     """The visitors of one camera. Times are media seconds. `discarded` counts boxes there was no room to follow."""
 
-    def __init__(self, config: VisitConfig, evidence: EvidenceConfig, kinds: Kinds, ids: Ids, camera: str) -> None:
+    def __init__(
+        self,
+        config: VisitConfig,
+        evidence: EvidenceConfig,
+        kinds: Kinds,
+        ids: Ids,
+        camera: str,
+        confirm: bool = True,
+    ) -> None:
+        """`confirm`: a box must be seen again to be somebody. Without it (no motion detector) it is at once."""
+        self._confirm = confirm
         self._config = config
         self._evidence = evidence
         self._kinds = kinds
@@ -234,7 +244,9 @@ class Visits:
                 return []
             self._tracks.remove(oldest)
             ended = [oldest.visit] if oldest.known else []
-        self._tracks.append(_Track(self._visit(box, frame), frame, Evidence(self._evidence, self._kinds)))
+        track = _Track(self._visit(box, frame), frame, Evidence(self._evidence, self._kinds))
+        track.known = not self._confirm
+        self._tracks.append(track)
         return ended
 
     def _visit(self, box: Box, frame: Frame) -> Visit:
@@ -243,7 +255,6 @@ class Visits:
             camera=self._camera,
             first_seen=frame.media_time,
             last_seen=frame.media_time,
-            first_taken_ns=frame.taken_at_ns,
             first_wall=frame.wall,
             box=box,
         )

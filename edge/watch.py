@@ -170,9 +170,6 @@ def _pin(action: Action | None, frame: Frame, visit: Visit) -> dict[str, int]:
     """The figures that matter: from the deciding frame, and from the visitor's first, to the pin."""
     if action is None or not action.acknowledged_at_ns:
         return {}
-    pin_ns = action.acknowledged_at_ns
-    return {
-        "order": pin_ns - action.ordered_at_ns,
-        "pin": pin_ns - frame.taken_at_ns,
-        "onset": pin_ns - visit.first_taken_ns,
-    }
+    pin_ns = action.acknowledged_at_ns - frame.taken_at_ns
+    seen_ns = round((frame.media_time - visit.first_seen) * 1e9)  # in media time, so that it also holds in a replay
+    return {"order": action.acknowledged_at_ns - action.ordered_at_ns, "pin": pin_ns, "onset": seen_ns + pin_ns}

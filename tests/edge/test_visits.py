@@ -77,7 +77,6 @@ def test_two_frames_are_a_visit_and_its_onset_is_the_first() -> None:
     assert play.visits.open == ()
     play.step(HERE)
     (visit,) = play.visits.open
-    assert visit.first_taken_ns == onset * 1000
     assert visit.first_seen == pytest.approx(onset / FPS)
     assert visit.first_wall == NOON + timedelta(seconds=onset / FPS)
     assert visit.boxes == 2
