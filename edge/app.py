@@ -279,7 +279,10 @@ def offline(config: Config, state: Path) -> Iterator[dict[str, Handler]]:
     """The same commands for a command line while no daemon runs: under the daemon's lock, by the same code."""
     journal = Journal(state)
     try:
-        owner, store = Owner(journal, config.policy.initial_mode, LiveClock(), config.node.name), ModelStore(state, config.models)
+        owner, store = (
+            Owner(journal, config.policy.initial_mode, LiveClock(), config.node.name),
+            ModelStore(state, config.models),
+        )
         yield _common(owner, store) | {
             "promote": lambda who, name: _is_champion(store.promote(name)),
             "rollback": lambda who: _is_champion(store.rollback()),

@@ -23,17 +23,16 @@ from edge.app import Speed, appliance
 from edge.app import check as check_all
 from edge.cli_bench import bench_app
 from edge.cli_bundle import bundle_app
-from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption
-from edge.cli_common import command, err, home, out, print_json, say
+from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption, command, err, home, out, print_json, say
 from edge.config import example
 from edge.console import LiveView, events_table, latency_table, status_table, summary_table, visits_table
 from edge.control import ask
-from edge.errors import GanderError, NotRunning, Refused, StateError
-from edge.journal import EVENTS, OWNER, events_after, last_place, reader, recent_visits
+from edge.errors import GanderError, Refused, StateError
+from edge.journal import EVENTS, events_after, last_place, reader, recent_visits
 from edge.replay import replay as replay_inputs
 from edge.run import follow
 from edge.run import run as run_daemon
-from edge.values import Event, Kind, Mode
+from edge.values import Event, Mode
 
 app = typer.Typer(
     help="Gander watches a henhouse, knows who came, and scares off who should not be there.",
@@ -50,7 +49,7 @@ ForOption = Annotated[float | None, typer.Option("--for", metavar="SECONDS", min
 
 def main() -> None:
     """Entry of `gander`. Exit status: 0 done, 1 failed, 2 refused input."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         app()
     except (Refused, StateError) as error:
@@ -86,6 +85,7 @@ def watch(
     overrides: SetOption = None,
 ) -> None:
     """The daemon: camera, decision, order, journal. Stops at SIGTERM or Ctrl-C with everything off."""
+    logging.getLogger().setLevel(logging.INFO)  # the daemon's life is told; a verb's is its output
     chosen, folder = home(config, state, _with_source(overrides, source))
     with appliance(chosen, folder) as whole:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -153,7 +153,9 @@ def replay(
     config: ConfigOption = None,
     state: StateOption = None,
     kept: Annotated[Path | None, typer.Option("--out", help="Keep journal and pictures there, to look at.")] = None,
-    speed: Annotated[str, typer.Option(help="real: drops frames as live would; max: drops none, no deadline.")] = "real",
+    speed: Annotated[
+        str, typer.Option(help="real: drops frames as live would; max: drops none, no deadline.")
+    ] = "real",
     champion: Annotated[str | None, typer.Option(metavar="BUNDLE", help="The model to ask.")] = None,
     no_motion: Annotated[bool, typer.Option("--no-motion", help="Each picture as a whole is one visitor.")] = False,
     fps: Annotated[float | None, typer.Option(help="Pictures per second of folders and tables.")] = None,
@@ -224,7 +226,9 @@ def disarm(config: ConfigOption = None, state: StateOption = None) -> None:
 
 
 @app.command()
-def mode(wanted: Annotated[Mode, typer.Argument(metavar="MODE")], config: ConfigOption = None, state: StateOption = None) -> None:
+def mode(
+    wanted: Annotated[Mode, typer.Argument(metavar="MODE")], config: ConfigOption = None, state: StateOption = None
+) -> None:
     """Change the mode: observe, armed or maintenance (test fire only)."""
     chosen, folder = home(config, state)
     say(command(chosen, folder, "mode", mode=wanted.value))
@@ -336,7 +340,9 @@ def check(config: ConfigOption = None, state: StateOption = None, overrides: Set
 
 @app.command("config")
 def config_(
-    show: Annotated[bool, typer.Option("--example", help="Print the documented defaults, to start a file from.")] = False,
+    show: Annotated[
+        bool, typer.Option("--example", help="Print the documented defaults, to start a file from.")
+    ] = False,
 ) -> None:
     """The configuration."""
     if not show:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,8 @@ from edge.errors import NotRunning
 
 ETC = Path("/etc/gander/gander.toml")
 
-out = Console(highlight=False)
+_PIPED = None if sys.stdout.isatty() else 160  # a file or a pager is no 80 columns wide
+out = Console(highlight=False, width=_PIPED)
 err = Console(stderr=True, highlight=False)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help=f"Configuration; {ETC} where that exists.")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -72,9 +71,8 @@ def _visitors(visits: Sequence[Mapping[str, Any]]) -> Text:
 
 
 def common_name(label: str | None) -> str:
-    """The part in brackets where a label has one: "Cyanocitta cristata (Blue Jay)" is a Blue Jay."""
-    found = re.search(r"\(([^()]+)\)$", label or "")
-    return found[1] if found else label or "?"
+    """The visitor's name as the sentences have it."""
+    return feed.who({"visit": {"label": label}})
 
 
 def events_table(events: Iterable[Mapping[str, Any]]) -> Table:

@@ -23,11 +23,16 @@ _WHY = {
 }
 
 
+_NOBODY = ("background", "nothing", "empty", "none")  # what models call it when they see no animal they know
+
+
 def who(event: Mapping[str, Any]) -> str:
     """The visitor's name, for people: the common name where a label has one."""
     label = (event.get("visit") or {}).get("label")
     if not label:
         return "somebody"
+    if label in _NOBODY:
+        return "something"
     name = str(label)
     if name.endswith(")") and "(" in name:
         name = name[name.rindex("(") + 1 : -1]
@@ -83,6 +88,6 @@ def _seconds(started: str, ended: str) -> float:
 
 
 def _article(name: str) -> str:
-    if name == "somebody":
+    if name in ("somebody", "something"):
         return name
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

@@ -25,7 +25,7 @@ _COLOURS = {
     Kind.THREAT: (225, 64, 48),
     Kind.RESIDENT: (72, 168, 84),
     Kind.PERSON: (64, 120, 220),
-    Kind.OTHER: (190, 190, 190),
+    Kind.OTHER: (110, 110, 110),
 }
 
 
@@ -120,6 +120,7 @@ def mark(image: Image, visit: Visit, margin: float) -> Image:
         text, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, max(round(2 * scale), 1)
     )
     y = top - round(6 * scale) if top > text_height * 2 else bottom + text_height + base + round(6 * scale)
+    left = max(min(left, width - text_width - base), 0)
     cv2.rectangle(marked, (left, y - text_height - base), (left + text_width + base, y + base), colour, cv2.FILLED)
     white = (255, 255, 255)
     thickness = max(round(2 * scale), 1)

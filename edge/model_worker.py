@@ -212,7 +212,7 @@ def main() -> None:
     questions = socket.socket(fileno=socket_fd)
     crops = np.frombuffer(mmap.mmap(crops_fd, _CROP_BYTES, prot=mmap.PROT_READ), np.uint8)
     manifest = Manifest.model_validate_json(questions.recv(_MESSAGE_BYTES))
-    with open(model_fd, "rb") as file:
+    with open(model_fd, "rb") as file:  # noqa: PTH123  # a descriptor has no path
         file.seek(0)
         runtime = TfliteRuntime(file.read(), manifest, threads)
     tensor = np.empty(manifest.input.shape, manifest.input.dtype)

@@ -122,5 +122,3 @@ def _play(desk: Desk, part: Part, speed: Speed, motion: bool, tally: Tally) -> N
     tally.frames += watch.frames
     tally.dropped += watch.capture.dropped
     tally.skipped += watch.capture.skipped
-
-

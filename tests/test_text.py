@@ -16,7 +16,14 @@ SOURCES = sorted(p for part in ("edge", "firmware", "training") for p in (ROOT /
 HARDWARE = {"gpiozero", "lgpio", "picamera2", "serial", "ai_edge_litert", "tflite_runtime", "tensorflow", "keras"}
 NETWORK = {"paho", "tweepy", "apprise", "requests", "aiohttp", "httpx"}
 CHOICES = ("edge/frames/", "edge/runtimes/", "edge/actuators/", "edge/publishers/", "edge/pin_guard.py", "training/")
-PURE = ("edge/values.py", "edge/policy.py", "edge/evidence.py", "edge/feed.py", "firmware/deterrent.py", "firmware/wire.py")
+PURE = (
+    "edge/values.py",
+    "edge/policy.py",
+    "edge/evidence.py",
+    "edge/feed.py",
+    "firmware/deterrent.py",
+    "firmware/wire.py",
+)
 LIVE = ("socket", "sqlite3", "subprocess", "threading", "os", "pathlib", "time", "cv2")
 BROAD = {"edge/model_worker.py", "edge/publish.py", "edge/web"}
 
@@ -48,7 +55,11 @@ def test_layers(path: Path) -> None:
         assert not tops & (HARDWARE | NETWORK), "only files in choice folders import hardware, runtimes and clients"
     if name(path) in PURE:
         assert not tops & set(LIVE), "pure files do nothing to the world"
-    if part == "edge" and name(path) not in ("edge/app.py", "edge/bench.py", "edge/replay.py") and "cli" not in name(path):
+    if (
+        part == "edge"
+        and name(path) not in ("edge/app.py", "edge/bench.py", "edge/replay.py")
+        and "cli" not in name(path)
+    ):
         assert "edge.app" not in modules, "only the verbs and what replays or measures a whole line call the root"
 
 
@@ -102,7 +113,9 @@ def test_the_readme_names_every_verb_and_every_target() -> None:
 
 def test_files_named_in_documents_exist() -> None:
     for document in ("README.md", "CONTRIBUTING.md", "SECURITY.md"):
-        for path in re.findall(r"`((?:edge|training|firmware|deploy|systemd|tests)/[\w/.-]+)`", (ROOT / document).read_text()):
+        for path in re.findall(
+            r"`((?:edge|training|firmware|deploy|systemd|tests)/[\w/.-]+)`", (ROOT / document).read_text()
+        ):
             assert (ROOT / path).exists(), f"{document} names {path}"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,8 +52,9 @@ class TfliteRuntime:
         interpreter_class = importlib.import_module(f"{_installed()[0]}.interpreter").Interpreter
         where = f"model of {manifest.name} {manifest.version}"
         try:
-            self._interpreter = interpreter_class(model_content=model, num_threads=threads or default_threads())
-            self._interpreter.allocate_tensors()
+            with _quietly():
+                self._interpreter = interpreter_class(model_content=model, num_threads=threads or default_threads())
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             first = (str(error).strip().splitlines() or ["no reason given"])[0]
             raise BundleError(f"{where}: {name()} {version()} cannot load it: {first}") from None
@@ -83,6 +86,19 @@ class TfliteRuntime:
             scale, zero_point = detail["quantization"]
             values = (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
         return values
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what the library announces at every load off the terminal; errors come as exceptions, which are not."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def probabilities(scores: NDArray[np.float32], logits: bool, temperature: float = 1.0) -> NDArray[np.float32]:
