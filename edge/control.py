@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edge.errors import GanderError, NotRunning, StateError
+from edge.errors import GanderError, NotRunning, Refused, StateError
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Control:
             return {"ok": True, "answer": handler(who, **arguments)}
         except (GanderError, TypeError, ValueError, TimeoutError) as error:
             log.warning("%s of %s refused: %s", name, who, error)
-            return {"ok": False, "answer": str(error) or type(error).__name__}
+            return {"ok": False, "refused": isinstance(error, ValueError), "answer": str(error) or type(error).__name__}
 
 
 def ask(state: Path, command: str, /, **arguments: Any) -> Any:
@@ -98,7 +98,7 @@ def ask(state: Path, command: str, /, **arguments: Any) -> Any:
     except ValueError:
         raise GanderError(f"{path}: the daemon ended before it answered") from None
     if not reply["ok"]:
-        raise GanderError(reply["answer"])
+        raise (Refused if reply.get("refused") else GanderError)(reply["answer"])
     return reply["answer"]
 
 
