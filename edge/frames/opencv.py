@@ -18,6 +18,7 @@ from edge.frames.luma import luma_of
 
 log = logging.getLogger(__name__)
 
+STEP_S = 0.001  # less between two pictures is a container's mistake, not a fast camera
 LEAP_S = 10.0  # a pause between two pictures longer than this is a container's mistake, not a pause
 DEFAULT_FPS = 15.0
 
@@ -97,7 +98,7 @@ class ClipTime:
             self._given = given
             return 0.0
         step = given - self._given
-        self._last += step if 0.0 < step <= LEAP_S else self._step
+        self._last += step if STEP_S <= step <= LEAP_S else self._step
         self._given = given
         return self._last
 

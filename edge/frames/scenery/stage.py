@@ -87,7 +87,7 @@ class Stage:
             if box is not None:
                 found.append((figure.label, box))
         for insect in self._insects:
-            (x, y), half = self._pixels(insect.at(time)), insect.size * self._height
+            (x, y), half = self._pixels(insect.at(time)), insect.size * self._height * 0.75
             box = self._visible(np.array([[x - half, y - half], [x + half, y + half]]))
             if box is not None:
                 found.append(("insect", box))
