@@ -109,4 +109,5 @@ def command(*arguments: object) -> list[str]:
 
 
 def environment(state: Path, **more: str) -> dict[str, str]:
-    return {**os.environ, "GANDER_STATE": str(state), "GPIOZERO_PIN_FACTORY": "mock", "COLUMNS": "160", **more}
+    wanted = {"GANDER_STATE": str(state), "GPIOZERO_PIN_FACTORY": "mock", "COLUMNS": "160"}
+    return {**os.environ, **wanted, **more}
