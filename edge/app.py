@@ -215,6 +215,7 @@ class Appliance:
             "models": brain.rendezvous.status(),
             "controller": watch.actuator.name,
             "controller_ready": watch.actuator.ready(),
+            "controller_facts": watch.actuator.facts(),
             "visits": [{"id": v.id, "label": v.label, "kind": v.kind.value} for v in brain.visits.open],
             "journal": {
                 "waiting": desk.journal.waiting,

@@ -80,6 +80,8 @@ def pipeline(
     if as_json:
         print_json({"summary": summary})
         return
-    say(f"{summary['model']}: {summary['orders']} orders, {summary['dropped']} frames dropped, {summary['cores']} cores")
+    say(
+        f"{summary['model']}: {summary['orders']} orders, {summary['dropped']} frames dropped, {summary['cores']} cores"
+    )
     out.print(latency_table({"overhead": summary["overhead_ms"]} | summary["latency_ms"]))
     say(f"idle: {summary['idle_cpu_percent']} % of one core at 10 pictures a second")

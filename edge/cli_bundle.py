@@ -23,7 +23,9 @@ from edge.model_store import ModelStore
 from edge.self_test import self_test
 from edge.values import Kind
 
-bundle_app = typer.Typer(help="Models as signed files: import, verify, install, promote, roll back.", no_args_is_help=True)
+bundle_app = typer.Typer(
+    help="Models as signed files: import, verify, install, promote, roll back.", no_args_is_help=True
+)
 
 MeanOption = Annotated[float | None, typer.Option(help="Float models: shown is (pixel - mean) / std, pixel 0..255.")]
 
@@ -167,7 +169,9 @@ def trust(key: Path, config: ConfigOption = None, state: StateOption = None) -> 
 @bundle_app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(entry.name for entry in ENTRIES)}.")],
-    source: Annotated[Path | None, typer.Option("--from", help="Take the files from this folder, not the network.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Take the files from this folder, not the network.")
+    ] = None,
     file: Annotated[Path | None, typer.Option("--out", help="Write the bundle there instead of installing it.")] = None,
     config: ConfigOption = None,
     state: StateOption = None,

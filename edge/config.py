@@ -59,15 +59,11 @@ class CameraConfig(Section):
 
 
 class MotionConfig(Section):
-    threshold: int = Field(
-        15, ge=4, le=128, description="Least change of brightness (of 255), beside the noise"
-    )
+    threshold: int = Field(15, ge=4, le=128, description="Least change of brightness (of 255), beside the noise")
     min_area: float = Field(
         0.0004, gt=0.0, le=0.5, description="Least area of a moving thing, as a fraction of the picture"
     )
-    whole_frame: Fraction = Field(
-        0.5, description="When this share changes at once it is the light"
-    )
+    whole_frame: Fraction = Field(0.5, description="When this share changes at once it is the light")
 
 
 class VisitConfig(Section):

@@ -144,8 +144,9 @@ def status_table(status: Mapping[str, Any]) -> Table:
     for model in status["models"]:
         state = "loaded" if model["ready"] else "NOT LOADED"
         table.add_row(model["role"], f"{model['name']}, {state}, started {model['starts']} times")
-    ready = "ready" if status["controller_ready"] else "NOT READY"
-    table.add_row("controller", f"{status['controller']}, {ready}")
+    facts = status["controller_facts"]
+    ready = "ready" if status["controller_ready"] else f"NOT READY: {facts.get('trouble', '')}"
+    table.add_row("controller", f"{status['controller']}, {ready}, {facts['refused']} orders refused")
     table.add_row("clock", "set" if status["clock_known"] else "not set: quiet hours hold")
     table.add_row("journal", f"{journal['committed']} written, {journal['waiting']} wait, {journal['dropped']} dropped")
     table.add_row("pictures", f"{status['pictures_dropped']} not kept")

@@ -118,12 +118,13 @@ class Watch:
             visit = brain.visits.weigh(visit.id, frame, verdict.chosen.label_p)
             if brain.kinds.p(verdict.chosen.label_p)[Kind.PERSON] >= self._config.evidence.person_p:
                 self.history = self.history.with_person(frame.media_time)
+        now_ns = time.monotonic_ns()
         moment = Moment(
             media_time=frame.media_time,
             wall=frame.wall,
             clock_known=self._clock.known(),
-            now_ns=time.monotonic_ns(),
-            taken_at_ns=frame.taken_at_ns,
+            now_ns=now_ns,
+            taken_at_ns=now_ns if self._deadline_ns is None else frame.taken_at_ns,
             mode=self._house.mode(),
             paused=self._house.paused(),
             controller_ready=self.actuator.ready(),
@@ -146,7 +147,10 @@ class Watch:
 
     def _mark(self, frame: Frame) -> Frame:
         """Mark frames taken while a deterrent acts and settles: a strobe is a lighting change, a jet is motion."""
-        return replace(frame, disturbed=True) if frame.media_time < self._disturbed_until else frame
+        late = self._deadline_ns is not None and frame.taken_at_ns < self.actuator.acting_until_ns()
+        if late or frame.media_time < self._disturbed_until:
+            return replace(frame, disturbed=True)
+        return frame
 
     def _deadline(self, frame: Frame) -> int:
         return NO_DEADLINE if self._deadline_ns is None else frame.taken_at_ns + self._deadline_ns

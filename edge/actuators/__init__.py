@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from edge.values import Action, Order
 
@@ -31,6 +31,10 @@ class Actuator(Protocol):
 
     def acting_until_ns(self) -> int:
         """Monotonic time until which a pulse is or may be on; 0 when none."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """How it is, for status: counts, and what is wrong."""
         ...
 
     def close(self) -> None:

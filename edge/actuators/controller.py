@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edge.actuators.guard import Guard, Wire
 from edge.config import ControllerConfig, DeterrentConfig
@@ -93,6 +94,10 @@ class Controller:
         with self._lock:
             until = max(self._until.values(), default=0)
         return until if until > time.monotonic_ns() else 0
+
+    def facts(self) -> dict[str, Any]:
+        counts = {"restarts": self.restarts, "refused": self.refused, "silent": self.silent}
+        return counts | {"trouble": "" if self.ready() else self.trouble}
 
     def close(self) -> None:
         self.off()

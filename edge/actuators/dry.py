@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from edge.config import DeterrentConfig
 from edge.values import Action, Order
@@ -55,6 +56,9 @@ class Dry:
 
     def off(self) -> None:
         self._until.clear()
+
+    def facts(self) -> dict[str, Any]:
+        return {"orders": len(self.orders), "refused": self.refused}
 
     def beat(self) -> None:
         """Nothing to keep alive."""

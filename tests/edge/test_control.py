@@ -60,7 +60,8 @@ def test_a_command_is_carried_out_and_kept_with_who_sent_it(tmp_path: Path, owne
 
 
 @pytest.mark.parametrize(
-    "line", [b"\n", b"{}\n", b"[]\n", b'{"command": 3}\n', b'{"command": ["mode"]}\n', b"\xff\xfe\n", b'{"command":"mode"}\n',
+    "line",
+    [b"\n", b"{}\n", b"[]\n", b'{"command": 3}\n', b'{"command": ["mode"]}\n', b"\xff\xfe\n", b'{"command":"mode"}\n',
              b'{"command":"mode","arguments":[]}\n', b"x" * 70_000 + b"\n"]
 )  # fmt: skip
 def test_nonsense_is_answered_and_changes_nothing(tmp_path: Path, owner: Owner, control: Control, line: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The real daemon on a real clip, the pin guard on gpiozero's recording pins: faults in mid-pulse, and what the pin did."""
+"""The real daemon on a clip, the pin guard on gpiozero's recording pins: faults in mid-pulse, and what the pin did."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Daemon:
     def pulses(self) -> list[float]:
         """How long the pin was on each time, in milliseconds; one that never ended counts until now."""
         levels = [*self.levels(), (time.monotonic() * 1e3, -1)]
-        return [after[0] - now[0] for now, after in zip(levels, levels[1:], strict=False) if now[1] == 1]
+        return [after[0] - now[0] for now, after in pairwise(levels) if now[1] == 1]
 
     def events(self, type_: str) -> list[dict[str, Any]]:
         with contextlib.suppress(GanderError), reader(self.state / EVENTS) as connection:

@@ -58,7 +58,8 @@ def test_the_crow_camera(shared_data: Path, birds: Path, tmp_path: Path) -> None
     with (shared_data / "images" / "labels.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["source"] == "crowcam_traumverloren"]
     bursts = Counter(row["seq_id"] for row in rows)
-    lines = [f"{shared_data / 'images' / r['path']},{r['label']},{r['seq_id']}" for r in rows if bursts[r["seq_id"]] > 1]
+    images = shared_data / "images"
+    lines = [f"{images / r['path']},{r['label']},{r['seq_id']}" for r in rows if bursts[r["seq_id"]] > 1]
     table = tmp_path / "crow.csv"
     table.write_text("\n".join(["path,label,seq_id", *lines]) + "\n")
     found = play(table, birds, "--no-motion").summary["sequences"]
