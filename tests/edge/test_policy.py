@@ -16,9 +16,7 @@ from edge.values import Box, Kind, Mode, Reason, Visit
 LIGHT = DeterrentConfig()
 SIREN = DeterrentConfig(id="siren", kind="siren", channel=1, pin=27)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-THREAT = Visit(
-    "v1", "cam", 0.0, 1.0, NOON, Box(0.1, 0.1, 0.1, 0.1), log_odds=2.0, kind=Kind.THREAT, answers=2, clear=2
-)
+THREAT = Visit("v1", "cam", 0.0, 1.0, NOON, Box(0.1, 0.1, 0.1, 0.1), log_odds=2.0, kind=Kind.THREAT, answers=2, clear=2)
 HEN = replace(THREAT, id="v2", kind=Kind.RESIDENT, log_odds=-3.0, clear=0)
 NOW = Moment(100.0, NOON, True, 10**12, 10**12 - 10**8, Mode.ARMED, False, True, False)
 
