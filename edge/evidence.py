@@ -33,6 +33,10 @@ class Kinds:
     def has(self, kind: Kind) -> bool:
         return kind in self.of_label
 
+    def mask(self, kind: Kind) -> NDArray[np.float32]:
+        """1 where the label is of this kind, float32[K]."""
+        return self._masks[kind]
+
     def p(self, label_p: NDArray[np.float32]) -> dict[Kind, float]:
         """Probability of each kind: the sum over its labels. `label_p` float32[K] sums to 1."""
         return {kind: float(label_p @ mask) for kind, mask in self._masks.items()}
@@ -86,6 +90,12 @@ class Evidence:
             return ()
         mean = self._labels / self.answers
         return tuple((self._kinds.labels[i], float(mean[i])) for i in np.argsort(-mean, kind="stable")[:n])
+
+    def likeliest(self, kind: Kind) -> tuple[str, float]:
+        """The likeliest label of a kind over the whole visit, with its mean probability. Needs an answer."""
+        of_kind = np.where(self._kinds.mask(kind) > 0, self._labels, -1.0)
+        best = int(of_kind.argmax())
+        return self._kinds.labels[best], float(self._labels[best]) / self.answers
 
     def kind_p(self) -> dict[str, float]:
         """Mean probability of each kind over the whole visit."""

@@ -152,7 +152,8 @@ class Visits:
             kind = Kind.PERSON
         else:
             kind = max(Kind, key=lambda k: kind_p[k.value])
-        label, p = top[0] if top else (None, 0.0)
+        # Who is judged a threat is named as one, also when a sparrow is a little likelier than each single crow.
+        label, p = evidence.likeliest(kind) if kind in (Kind.THREAT, Kind.PERSON) else top[0]
         track.visit = replace(
             track.visit,
             log_odds=evidence.log_odds,

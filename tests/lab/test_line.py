@@ -1,0 +1,83 @@
+"""The line with a full-size Inception v3 as champion, and a positive clip made of real pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.lab.compose import COMES, crow_clip
+from tests.stage import gander
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """What is costly to make, kept outside the checkout."""
+    base = Path(os.environ.get("GANDER_CACHE") or Path.home() / ".cache" / "gander")
+    folder = base / "lab"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lab") / "state"
+
+
+@pytest.fixture(scope="session")
+def inception(shared_data: Path, cache: Path, state: Path) -> Path:
+    """Inception v3 to `mixed8` with a random head, dynamic-range, as a bundle."""
+    made = cache / "inception_v3.tflite"
+    if not made.exists():
+        if not importlib.util.find_spec("tensorflow"):
+            pytest.skip("TensorFlow is not installed: `make setup-training`")
+        weights = shared_data / "weights" / "inception_v3_to_mixed8.weights.h5"
+        script = Path(__file__).with_name("inception.py")
+        env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        done = subprocess.run(
+            [sys.executable, script, weights, cache], env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+    bundle = state.parent / "inception.gander"
+    answer = gander(
+        *("bundle", "import", "--tflite", made, "--labels", cache / "labels.txt", "--name", "inception"),
+        *("--mean", 127.5, "--std", 127.5, "--out", bundle),
+        state=state,
+    )
+    assert answer.status == 0, answer.err
+    return bundle
+
+
+def test_every_frame_of_a_threat_gives_an_order(
+    inception: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Figures are printed, not judged: this machine may be busy. What must hold is that nothing was lost."""
+    answer = gander("bench", "pipeline", "--champion", inception, "--json", state=state, timeout=600)
+    assert answer.status == 0, answer.err
+    summary = answer.summary
+    with capsys.disabled():
+        overhead, latency = summary["overhead_ms"], summary["latency_ms"]
+        sys.stdout.write(f"\npipeline, Inception v3: overhead p50 {overhead['p50']} p95 {overhead['p95']} ms; ")
+        sys.stdout.write(f"invoke p50 {latency['invoke']['p50']} ms; onset p50 {latency['onset']['p50']} ms; ")
+        sys.stdout.write(f"{summary['dropped']} frames dropped; idle {summary['idle_cpu_percent']} % of one core\n")
+    assert summary["orders"] >= 2000
+    assert summary["overhead_ms"]["n"] == summary["orders"]
+    assert set(latency) == {"motion", "predict", "invoke", "decide", "order", "pin", "onset"}
+
+
+def test_a_real_crow_on_a_real_yard_is_deterred(shared_data: Path, cache: Path, tmp_path: Path) -> None:
+    clip = crow_clip(shared_data / "images", cache / "crow.avi")
+    state = tmp_path / "state"
+    assert gander("bundle", "fetch", "inat-birds", "--from", shared_data / "tflite", state=state).status == 0
+    assert gander("bundle", "promote", "inat-birds", state=state).status == 0
+    answer = gander("replay", clip, "--speed", "max", "--json", state=state)
+    actions = answer.events("action")
+    assert len(actions) == 1
+    assert COMES < actions[0]["media_time"] < COMES + 1.0
+    assert actions[0]["visit"]["kind"] == "threat"
