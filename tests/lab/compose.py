@@ -1,4 +1,4 @@
-"""Makes a positive clip: a real crow, cut out of one picture of the crow camera, walks over a real empty frame of it."""
+"""Makes a positive clip: a real crow, cut out of a picture of the crow camera, walks over an empty frame of it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,60 @@
+"""Clocks and ids: unique and sortable, also when the wall clock jumps."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.clock import REPLAY_START, Ids, LiveClock, ReplayClock, iso
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+
+
+@given(st.lists(st.floats(-3000, 3000), min_size=2, max_size=300))
+def test_ids_sort_in_the_order_they_were_made_while_the_clock_trembles(offsets: list[float]) -> None:
+    ids = Ids()
+    made = [ids.new(NOON + timedelta(seconds=offset)) for offset in offsets if abs(offset) < 1700]
+    assert made == sorted(set(made))
+
+
+def test_a_clock_set_back_a_day_makes_no_id_twice_and_is_believed() -> None:
+    ids = Ids()
+    moments = [NOON, NOON, NOON - timedelta(days=1), NOON - timedelta(days=1), NOON + timedelta(days=1)]
+    made = [ids.new(moment) for moment in moments]
+    assert len(set(made)) == len(made)
+    assert made[2] < made[0] < made[4]
+
+
+def test_more_ids_in_a_millisecond_than_it_has_room_for() -> None:
+    ids = Ids("seed")
+    made = [ids.new(NOON) for _ in range(10_000)]
+    assert made == sorted(set(made))
+
+
+def test_an_id_is_a_uuid_of_version_7_with_its_time() -> None:
+    id_ = uuid.UUID(Ids().new(NOON))
+    assert (id_.version, id_.variant) == (7, uuid.RFC_4122)
+    assert id_.int >> 80 == int(NOON.timestamp() * 1000)
+
+
+def test_seeded_ids_are_the_same_each_time() -> None:
+    moments = [NOON + timedelta(seconds=i / 15) for i in range(50)]
+    assert [Ids("a").new(m) for m in moments] == [Ids("a").new(m) for m in moments]
+    assert Ids("a").new(NOON) != Ids("b").new(NOON)
+
+
+def test_a_replay_begins_at_noon_and_knows_its_clock() -> None:
+    clock = ReplayClock()
+    assert iso(clock.wall(1.5)) == "2026-01-01T12:00:01.500Z"
+    assert clock.known()
+    assert ReplayClock(NOON).wall(0) == NOON
+    assert clock.wall(0) == REPLAY_START
+
+
+def test_the_live_clock_is_utc_and_says_whether_it_is_set() -> None:
+    clock = LiveClock()
+    assert abs((clock.wall(0.0) - datetime.now(UTC)).total_seconds()) < 5
+    assert clock.known() in (True, False)
