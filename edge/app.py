@@ -19,6 +19,7 @@ from edge.actuators.dry import Dry
 from edge.bundle import Bundle
 from edge.capture import Capture
 from edge.clock import Clock, Ids, LiveClock, ReplayClock
+from edge.commands import handlers
 from edge.config import Config
 from edge.control import SOCKET, Control, Handler
 from edge.errors import ConfigError, StateError
@@ -35,7 +36,7 @@ from edge.policy import DAY_S, Acted, History, Policy
 from edge.preprocess import square_crop
 from edge.record import Model, Record
 from edge.rendezvous import Rendezvous
-from edge.values import WHOLE, Box, Event, Frame, Image, Kind, Mode, Motion, Role
+from edge.values import WHOLE, Box, Event, Frame, Image, Mode, Motion, Role
 from edge.visits import Visits
 from edge.watch import Brain, House, Looker, Watch
 
@@ -226,7 +227,7 @@ class Appliance:
             "latency_ms": desk.latencies.summary(),
         }
 
-    def promote(self, bundle: Bundle) -> str:
+    def take_over(self, bundle: Bundle) -> None:
         """Load another champion beside the running one, then let it take over."""
         rendezvous, close = open_models(self.desk.config, bundle)
         try:
@@ -236,7 +237,6 @@ class Appliance:
             close()
             raise
         self.watch.succeed(successor, Model(bundle.name, bundle.version, bundle.labels))
-        return _is_champion(bundle)
 
 
 @contextlib.contextmanager
@@ -260,83 +260,21 @@ def appliance(config: Config, state: Path, speed: Speed = "real") -> Iterator[Ap
         )
         stack.enter_context(watch.capture)
         whole = Appliance(made, owner, watch, time.monotonic_ns())
-        control = Control(state / SOCKET, handlers(whole))
+        commands = handlers(owner, made.store, whole.take_over) | {"status": lambda who: whole.status()}
+        control = Control(state / SOCKET, commands)
         stack.callback(control.close)
         yield whole
 
 
-def handlers(appliance: Appliance) -> dict[str, Handler]:
-    """The commands the daemon obeys."""
-    store = appliance.desk.store
-    return _common(appliance.owner, store) | {
-        "status": lambda who: appliance.status(),
-        "promote": lambda who, name: appliance.promote(store.promote(name)),
-        "rollback": lambda who: appliance.promote(store.rollback()),
-    }
-
-
 @contextlib.contextmanager
 def offline(config: Config, state: Path) -> Iterator[dict[str, Handler]]:
-    """The same commands for a command line while no daemon runs: under the daemon's lock, by the same code."""
+    """The owner's commands while no daemon runs: under the daemon's lock, by the same code."""
     journal = Journal(state)
     try:
-        owner, store = (
-            Owner(journal, config.policy.initial_mode, LiveClock(), config.node.name),
-            ModelStore(state, config.models),
-        )
-        yield _common(owner, store) | {
-            "promote": lambda who, name: _is_champion(store.promote(name)),
-            "rollback": lambda who: _is_champion(store.rollback()),
-        }
+        owner = Owner(journal, config.policy.initial_mode, LiveClock(), config.node.name)
+        yield handlers(owner, ModelStore(state, config.models), lambda bundle: None)
     finally:
         journal.close()
-
-
-def _common(owner: Owner, store: ModelStore) -> dict[str, Handler]:
-    def install(who: str, path: str) -> str:
-        bundle, test = store.install(Path(path))
-        return f"{bundle.name} {bundle.version} is installed; it takes {test.invoke_ms:.1f} ms here"
-
-    def trust(who: str, path: str) -> str:
-        return f"bundles signed by key {store.trust(Path(path)).fingerprint} are accepted from now on"
-
-    return {
-        "mode": lambda who, mode: owner.set_mode(mode, who),
-        "pause": lambda who, seconds: owner.pause(float(seconds), who),
-        "label": lambda who, visit, label, note="": owner.label(visit, label, who, note),
-        "install": install,
-        "trust": trust,
-    }
-
-
-def _is_champion(bundle: Bundle) -> str:
-    return f"{bundle.name} {bundle.version} is champion"
-
-
-def check(config: Config, state: Path) -> Iterator[str]:
-    """What `gander check` says, a line each; raises the first thing to mend. Starts and writes nothing."""
-    bundle = ModelStore(state, config.models).champion()
-    kinds = kinds_of(config, bundle)
-    camera = config.camera[0]
-    open_source(camera)
-    yield f"camera {camera.id}: {camera.source}, {camera.fps:g} pictures a second"
-    what = ("a demonstration: " if bundle.manifest.demo else "") + f"{len(bundle.labels)} labels"
-    yield f"model {bundle.name} {bundle.version}: {what}, signed by {bundle.manifest.signer or 'nobody'}"
-    for kind in (Kind.THREAT, Kind.RESIDENT, Kind.PERSON):
-        names = [label for label, of in zip(kinds.labels, kinds.of_label, strict=True) if of is kind]
-        yield f"{kind}: {', '.join(names[:4]) or 'none'}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
-    if not kinds.has(Kind.THREAT):
-        yield "warning: no label is a threat, so nothing will ever fire: name some in [labels] threat"
-    if not kinds.has(Kind.PERSON):
-        yield "warning: no label is a person: this model cannot see people, so none holds the deterrent back"
-    for deterrent in config.deterrent:
-        pattern = f"{deterrent.count} times {deterrent.on_ms} ms"
-        quiet = f", quiet {deterrent.quiet}" if deterrent.quiet else ""
-        state_ = "" if deterrent.enabled else ", not enabled"
-        yield f"deterrent {deterrent.id} ({deterrent.kind}): {pattern}{quiet}{state_}, by {config.controller.kind}"
-    if bundle.manifest.demo and config.controller.kind != "dry":
-        yield "warning: a demonstration model drives nothing but the dry controller: promote a model of your own"
-    yield f"state: {state}"
 
 
 def past_actions(state: Path) -> History:

@@ -20,7 +20,7 @@ from rich.progress import Progress
 
 from edge import __version__, feed
 from edge.app import Speed, appliance
-from edge.app import check as check_all
+from edge.check import check as check_all
 from edge.cli_bench import bench_app
 from edge.cli_bundle import bundle_app
 from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption, command, err, home, out, print_json, say

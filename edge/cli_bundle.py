@@ -147,8 +147,7 @@ def install(file: Path, config: ConfigOption = None, state: StateOption = None) 
 def promote(name: str, config: ConfigOption = None, state: StateOption = None) -> None:
     """Make an installed bundle the champion, also while the daemon runs."""
     chosen, folder = home(config, state)
-    bundle = ModelStore(folder, chosen.models).load(name)
-    kinds_of(chosen, bundle)
+    kinds_of(chosen, ModelStore(folder, chosen.models).candidate(name))
     say(command(chosen, folder, "promote", name=name))
 
 

@@ -94,7 +94,7 @@ class EvidenceConfig(Section):
     prior_weight: float = Field(1.0, ge=0.0, le=100.0, description="How many frames the prior weighs")
     clamp_low: float = Field(-3.0, ge=-20.0, lt=0.0, description="Least log-odds one frame can give")
     clamp_high: float = Field(4.0, gt=0.0, le=20.0, description="Most log-odds one frame can give")
-    min_frames: int = Field(2, ge=1, le=100, description="Distinct frames that must themselves be above the line")
+    min_frames: int = Field(2, ge=1, le=100, description="Distinct frames that must each speak for a threat")
     person_p: float = Field(0.3, gt=0.0, le=1.0, description="A person is seen at this probability in any crop")
     cost_false: float = Field(1.0, gt=0.0, le=1000.0, description="Cost of scaring a friend")
     cost_miss: float = Field(4.0, gt=0.0, le=1000.0, description="Cost of missing a threat")

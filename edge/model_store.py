@@ -117,25 +117,30 @@ class ModelStore:
             raise StateError(f"{self._folder}: cannot keep the bundle: {error.strerror}") from None
         return bundle, test
 
-    def promote(self, name: str) -> Bundle:
-        """Make an installed bundle the champion."""
+    def candidate(self, name: str) -> Bundle:
+        """An installed bundle that could be promoted, verified."""
         path = self.find(name)
-        bundle = verify(path, self.trusted(), self._config.allow_unsigned)
         if path.parent != self._folder:
             raise Refused(f"model {name}: install it first: `gander bundle install {path}`")
-        roles = self._roles()
-        before = [b for b in (*roles.get("before", ()), roles.get("champion", STARTER)) if b != path.stem]
-        self._write(path.stem, before)
-        return bundle
+        return verify(path, self.trusted(), self._config.allow_unsigned)
 
-    def rollback(self) -> Bundle:
-        """Make the champion before this one the champion again. Raises `Refused` where there is none."""
-        before = list(self._roles().get("before", ()))
+    def promote(self, bundle: Bundle) -> None:
+        """Make an installed bundle the champion."""
+        name, roles = Path(bundle.manifest.file_name).stem, self._roles()
+        before = [b for b in (*roles.get("before", ()), roles.get("champion", STARTER)) if b != name]
+        self._write(name, before)
+
+    def before(self) -> Bundle:
+        """The champion before this one, verified. Raises `Refused` where there is none."""
+        before = self._roles().get("before", ())
         if not before:
             raise Refused("rollback: there was no champion before this one")
-        bundle = self.load(before[-1])
+        return self.load(before[-1])
+
+    def rollback(self) -> None:
+        """Make the champion before this one the champion again."""
+        before = list(self._roles().get("before", ()))
         self._write(before[-1], before[:-1])
-        return bundle
 
     def _write(self, champion: str, before: list[str]) -> None:
         text = json.dumps({"champion": champion, "before": before[-_KEEP:]}, indent=1)

@@ -163,8 +163,8 @@ class Visit:
     """One visitor from first to last sight, as known now.
 
     Times are media seconds. `log_odds` is the accumulated evidence for a threat (natural log). `kind_p` and
-    `label_p` hold averages over the answered questions. `clear` counts the distinct frames whose own
-    p(threat) was above the line.
+    `label_p` hold averages over the answered questions. `clear` counts the distinct frames that
+    spoke for a threat: whose own p was above the prior.
     """
 
     id: str

@@ -37,10 +37,12 @@ def test_labels_are_matched_to_kinds_by_globs_first_match_wins() -> None:
     assert KINDS.unmatched(LabelsConfig(threat=["Corvus *", "wolf"])) == ["wolf"]
 
 
-def test_one_frame_never_fires_two_clear_ones_do() -> None:
+def test_one_frame_never_fires_two_that_speak_for_a_threat_can() -> None:
     assert not judge(1.0).threat
     assert judge(0.98, 0.98).threat
-    assert not judge(0.98, 0.1).threat
+    assert not judge(0.98, 0.04).threat, "the second must speak for a threat too"
+    assert judge(0.98, 0.1).threat
+    assert not judge(0.3, 0.06).threat, "and both together be above the line"
 
 
 def test_the_formula_of_the_contract() -> None:
@@ -65,7 +67,9 @@ def test_it_stays_between_the_prior_and_the_clamps(ps: list[float], step: float)
     evidence = judge(*ps, step=step)
     assert -3.0 - 1e-6 <= evidence.log_odds <= 4.0
     assert evidence.answers == len(ps)
-    assert evidence.clear == sum(p > 0.2 for p in np.float32(ps)) or any(math.isclose(p, 0.2, abs_tol=1e-5) for p in ps)
+    assert evidence.clear == sum(p > 0.05 for p in np.float32(ps)) or any(
+        math.isclose(p, 0.05, abs_tol=1e-5) for p in ps
+    )
 
 
 def test_old_evidence_fades() -> None:

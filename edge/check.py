@@ -1,0 +1,38 @@
+"""`gander check`: configuration, model and what they would do together, in plain lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge.app import kinds_of
+from edge.config import Config
+from edge.frames import open_source
+from edge.model_store import ModelStore
+from edge.values import Kind
+
+
+def check(config: Config, state: Path) -> Iterator[str]:
+    """What `gander check` says, a line each; raises the first thing to mend. Starts and writes nothing."""
+    bundle = ModelStore(state, config.models).champion()
+    kinds = kinds_of(config, bundle)
+    camera = config.camera[0]
+    open_source(camera)
+    yield f"camera {camera.id}: {camera.source}, {camera.fps:g} pictures a second"
+    what = ("a demonstration: " if bundle.manifest.demo else "") + f"{len(bundle.labels)} labels"
+    yield f"model {bundle.name} {bundle.version}: {what}, signed by {bundle.manifest.signer or 'nobody'}"
+    for kind in (Kind.THREAT, Kind.RESIDENT, Kind.PERSON):
+        names = [label for label, of in zip(kinds.labels, kinds.of_label, strict=True) if of is kind]
+        yield f"{kind}: {', '.join(names[:4]) or 'none'}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
+    if not kinds.has(Kind.THREAT):
+        yield "warning: no label is a threat, so nothing will ever fire: name some in [labels] threat"
+    if not kinds.has(Kind.PERSON):
+        yield "warning: no label is a person: this model cannot see people, so none holds the deterrent back"
+    for deterrent in config.deterrent:
+        pattern = f"{deterrent.count} times {deterrent.on_ms} ms"
+        quiet = f", quiet {deterrent.quiet}" if deterrent.quiet else ""
+        state_ = "" if deterrent.enabled else ", not enabled"
+        yield f"deterrent {deterrent.id} ({deterrent.kind}): {pattern}{quiet}{state_}, by {config.controller.kind}"
+    if bundle.manifest.demo and config.controller.kind != "dry":
+        yield "warning: a demonstration model drives nothing but the dry controller: promote a model of your own"
+    yield f"state: {state}"
