@@ -96,6 +96,9 @@ def event_row(event: Mapping[str, Any]) -> tuple[RenderableType, ...]:
         reason = f"{event['who']}: {event['command']}"
     elif event["type"] == "visit_started":
         reason = ""
+    elif event["type"] == "visit":
+        times = f", acted upon {visit['actions']} times" if visit["actions"] else ""
+        reason = f"stayed {feed.stay_s(event):.0f} s{times}"
     else:
         reason = feed.why(event)
     return (

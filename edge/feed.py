@@ -61,10 +61,9 @@ def words(event: Mapping[str, Any]) -> str:
         return f"{at} {name} came to {camera}; {why(event)}."
     if kind == "visit":
         visit = event["visit"]
-        seconds = _seconds(visit["started"], visit["ended"])
         times = visit.get("actions", 0)
         scared = {0: "", 1: ", scared off once"}.get(times, f", scared off {times} times")
-        return f"{at} {name} was at {camera} for {seconds:.0f} s{scared}."
+        return f"{at} {name} was at {camera} for {stay_s(event):.0f} s{scared}."
     if kind == "command":
         return f"{at} {event['who']} said: {event['command']}."
     return f"{at} {kind}: {event.get('what', '')}".rstrip(": ")
@@ -83,8 +82,10 @@ def _time(event: Mapping[str, Any]) -> str:
     return datetime.fromisoformat(event["wall"]).astimezone().strftime("%H:%M:%S")
 
 
-def _seconds(started: str, ended: str) -> float:
-    return (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds()
+def stay_s(event: Mapping[str, Any]) -> float:
+    """How many seconds an ended visit lasted."""
+    visit = event["visit"]
+    return (datetime.fromisoformat(visit["ended"]) - datetime.fromisoformat(visit["started"])).total_seconds()
 
 
 def _article(name: str) -> str:
