@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.live import Live
 from rich.progress import Progress
 
@@ -113,8 +115,6 @@ def run(
     arguments += [part for override in overrides for part in ("--set", override)]
     view, status = LiveView(f"gander · {chosen.node.name}"), None
     live = out.is_terminal and not as_json
-    if picture:
-        out.record, out.width = True, 120
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         shown = stack.enter_context(Live(view, console=out, refresh_per_second=8)) if live else None
         for news in stack.enter_context(closing(run_daemon(folder, arguments, seconds))):
@@ -139,10 +139,11 @@ def _with_source(overrides: list[str] | None, source: str | None) -> list[str]:
 
 
 def _save_picture(view: LiveView, path: Path) -> None:
-    with out.capture():
-        out.print(view)
+    paper = Console(record=True, width=120, file=io.StringIO(), force_terminal=True)
+    paper.print(view)
     try:
-        out.save_svg(str(path), title="make run", clear=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        paper.save_svg(str(path), title="make run")
     except OSError as error:
         raise Refused(f"{path}: the picture cannot be written: {error.strerror}") from None
 
