@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
+
 from edge.actuators import Actuator
 from edge.actuators.controller import Controller
 from edge.actuators.dry import Dry
@@ -82,6 +84,7 @@ def desk(
     listen: Listener | None = None,
 ) -> Iterator[Desk]:
     """Everything but the camera and the pin. Raises `StateError`, `BundleError`, `ConfigError`."""
+    cv2.setNumThreads(1)  # pictures are small; the other cores are the model's
     with contextlib.ExitStack() as stack:
         store = ModelStore(models, config.models)
         bundle = store.champion()

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -207,6 +208,7 @@ def main() -> None:
     from edge.preprocess import prepare
     from edge.runtimes.tflite import TfliteRuntime
 
+    cv2.setNumThreads(1)
     socket_fd, crops_fd, model_fd, threads = map(int, sys.argv[1:])
     logging.basicConfig(format="%(name)s: %(message)s")
     questions = socket.socket(fileno=socket_fd)
