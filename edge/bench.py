@@ -33,7 +33,10 @@ _IDLE_FPS = 10.0
 
 
 class Scene:
-    """A frame source for timing: rendered once, then played round and round at no cost. A disc circles, or is away."""
+    """A frame source for timing: rendered once, then played round and round at no cost.
+
+    While `moving` a disc circles for 12 seconds, then is away for 4, so that visits begin and end.
+    """
 
     live = False
     skipped = 0
@@ -43,11 +46,11 @@ class Scene:
         rng = np.random.default_rng(1)
         width, height = size
         ground = cv2.resize(rng.integers(60, 180, (height // 8, width // 8, 3), np.uint8), size)
-        steps = 45 if moving else 1
+        steps = 45 if moving else 0
         self._shots: list[tuple[Image, Luma]] = []
-        for step in range(steps):
+        for step in range(steps + 1):
             image: Image = ground.astype(np.uint8)
-            if moving:
+            if step < steps:
                 angle = 2 * np.pi * step / steps
                 at = round(width * (0.5 + 0.3 * np.cos(angle))), round(height * (0.5 + 0.3 * np.sin(angle)))
                 cv2.circle(image, at, height // 12, (40, 70, 200), cv2.FILLED, cv2.LINE_AA)
@@ -57,7 +60,8 @@ class Scene:
         for number in range(self._count):
             if not wanted(number / self.fps):
                 continue
-            image, luma = self._shots[number % len(self._shots)]
+            away = number / self.fps % 16.0 >= 12.0
+            image, luma = self._shots[-1 if away else number % (len(self._shots) - 1 or 1)]
             yield Shot(image, luma, number / self.fps)
 
 
@@ -83,7 +87,7 @@ def bench_pipeline(
         while len(overhead) < orders:
             before = len(overhead)
             fps = config.camera[0].fps
-            dropped += _play(made, Scene(fps, (orders - before) / fps + 2.0, moving=True))
+            dropped += _play(made, Scene(fps, ((orders - before) / fps + 2.0) * 16.0 / 12.0, moving=True))
             if len(overhead) == before:
                 raise GanderError("bench: no order was given; see the log above")
         summary = {

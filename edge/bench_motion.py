@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge.config import CameraConfig, MotionConfig
 from edge.errors import SourceError
+from edge.latency import percentiles
 from edge.motion import MotionDetector
 from edge.values import Frame, Luma
 
@@ -26,7 +27,7 @@ def bench_motion(data: Path | None = None, config: MotionConfig | None = None) -
     """Time the detector on one thread, and score it where CDnet highway is at hand.
 
     `data` is a folder with `video/cdnet_highway`, or that folder itself; by default $GANDER_TEST_DATA, else
-    ../shared/data. Gives `ms` {n, p50, p95} per 640x480 frame of noise, and either `highway` {f, precision,
+    ../shared/data. Gives `ms` {n, p50, p95, p99, max} per 640x480 frame of noise, and either `highway` {f, precision,
     recall, frames_with_movers, frames_seen, movers, movers_seen, ms} or `highway` null and `note` with the reason.
     """
     config = config or MotionConfig()
@@ -59,7 +60,7 @@ def score(folder: Path, config: MotionConfig, first: int | None = None, last: in
         frame = play(luma, number)
         begun = time.perf_counter()
         detector.look(frame)
-        took.append(time.perf_counter() - begun)
+        took.append((time.perf_counter() - begun) * 1e3)
         if number < first:
             continue
         truth = _read(folder / "groundtruth" / f"gt{number:06d}.png")
@@ -82,7 +83,7 @@ def score(folder: Path, config: MotionConfig, first: int | None = None, last: in
         "frames_seen": frames_seen,
         "movers": movers,
         "movers_seen": movers_seen,
-        "ms": _percentiles(took),
+        "ms": percentiles(took),
     }
 
 
@@ -107,8 +108,8 @@ def _time_noise(config: MotionConfig, n: int = 400) -> dict[str, float]:
         frame = play(luma, number)
         begun = time.perf_counter()
         detector.look(frame)
-        took.append(time.perf_counter() - begun)
-    return _percentiles(took)
+        took.append((time.perf_counter() - begun) * 1e3)
+    return percentiles(took)
 
 
 def play(luma: Luma, number: int) -> Frame:
@@ -122,11 +123,6 @@ def _read(path: Path) -> Luma:
     if picture is None:
         raise SourceError(f"{path}: missing, or not a picture; expected the CDnet folder as published")
     return np.asarray(picture, np.uint8)
-
-
-def _percentiles(seconds: list[float]) -> dict[str, float]:
-    p50, p95 = np.percentile(np.array(seconds) * 1000.0, [50, 95])
-    return {"n": len(seconds), "p50": round(float(p50), 3), "p95": round(float(p95), 3)}
 
 
 def _share(part: int, whole: int) -> float:

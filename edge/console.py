@@ -120,7 +120,7 @@ def latency_table(latency: Mapping[str, Mapping[str, float]]) -> Table:
         table.add_column(name, justify="right", min_width=7)
     for step, figures in latency.items():
         if figures.get("n"):
-            numbers = (f"{figures[name]:.1f}" for name in ("p50", "p95", "p99", "max"))
+            numbers = (f"{figures[name]:.2f}" for name in ("p50", "p95", "p99", "max"))
             table.add_row(step, str(figures["n"]), *numbers)
     return table
 

@@ -10,7 +10,7 @@ import numpy as np
 STEPS = ("motion", "predict", "invoke", "decide", "order", "pin", "onset")
 """Each step's own duration; `invoke` is the model's part of `predict`.
 
-But `pin` is from the frame taken to the pin on, and `onset` from the visit's first frame taken to the same.
+But `pin` is from the frame taken to the pin on, and `onset`, once a visit, from its first frame taken to the same.
 """
 
 

@@ -103,12 +103,12 @@ class Watch:
         visit, decision = self._decide(frame, visit, verdict)
         decided = time.monotonic_ns()
         action = self._act(frame, visit, decision)
-        if action:
-            visit = brain.visits.acted(visit.id)
         timings = {"motion": looked - began, "predict": predicted - looked, "decide": decided - predicted}
         if verdict.chosen:
             timings["invoke"] = round(verdict.chosen.invoke_ms * _MS)
         timings |= _pin(action, frame, visit)
+        if action:
+            visit = brain.visits.acted(visit.id)
         self._record.step(Step(frame, visit, verdict, decision, action, {k: v / _MS for k, v in timings.items()}))
 
     def _decide(self, frame: Frame, visit: Visit, verdict: Verdict) -> tuple[Visit, Decision]:
@@ -171,9 +171,10 @@ class Watch:
 
 
 def _pin(action: Action | None, frame: Frame, visit: Visit) -> dict[str, int]:
-    """The figures that matter: from the deciding frame, and from the visitor's first, to the pin."""
+    """The figures that matter: from the deciding frame to the pin, and once a visit from its first frame to it."""
     if action is None or not action.acknowledged_at_ns:
         return {}
     pin_ns = action.acknowledged_at_ns - frame.taken_at_ns
     seen_ns = round((frame.media_time - visit.first_seen) * 1e9)  # in media time, so that it also holds in a replay
-    return {"order": action.acknowledged_at_ns - action.ordered_at_ns, "pin": pin_ns, "onset": seen_ns + pin_ns}
+    timings = {"order": action.acknowledged_at_ns - action.ordered_at_ns, "pin": pin_ns}
+    return timings if visit.actions else timings | {"onset": seen_ns + pin_ns}
