@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from edge.bundle import Bundle
 from edge.capture import Capture
 from edge.clock import Clock, Ids, LiveClock, ReplayClock
 from edge.commands import handlers
-from edge.config import Config
+from edge.config import Config, LabelsConfig
 from edge.control import SOCKET, Control, Handler
 from edge.errors import ConfigError, StateError
 from edge.evidence import Kinds
@@ -69,6 +69,7 @@ class Desk:
     store: ModelStore
     bundle: Bundle
     rendezvous: Rendezvous
+    close_models: Callable[[], None]
     latencies: Latencies
     record: Record
 
@@ -82,23 +83,31 @@ def desk(
     ids: Ids,
     replayed: bool = False,
     listen: Listener | None = None,
+    patient: bool = False,
 ) -> Iterator[Desk]:
-    """Everything but the camera and the pin. Raises `StateError`, `BundleError`, `ConfigError`."""
+    """Everything but the camera and the pin. Raises `StateError`, `BundleError`, `ConfigError`.
+
+    `patient`: nothing is dropped where the journal or the pictures cannot keep up (a replay as fast as it can).
+    """
     cv2.setNumThreads(1)  # pictures are small; the other cores are the model's
     with contextlib.ExitStack() as stack:
         store = ModelStore(models, config.models)
         bundle = store.champion()
         kinds_of(config, bundle)  # a glob that fits no label is refused before anything starts
-        journal = Journal(state, config.journal.queue)
+        journal = Journal(state, config.journal.queue, patient)
         stack.callback(journal.close)
-        media = Media(state, config.media, journal, ids, bundle.manifest.input.crop.margin)
+        media = Media(state, config.media, journal, ids, patient)
         stack.callback(media.close)
         rendezvous, close = open_models(config, bundle)
         stack.callback(close)
         latencies = Latencies()
-        model = Model(bundle.name, bundle.version, bundle.labels)
-        record = Record(config.node.name, model, journal, media, latencies, clock, ids, replayed, listen)
-        yield Desk(config, state, clock, ids, journal, media, store, bundle, rendezvous, latencies, record)
+        record = Record(config.node.name, model_of(bundle), journal, media, latencies, clock, ids, replayed, listen)
+        yield Desk(config, state, clock, ids, journal, media, store, bundle, rendezvous, close, latencies, record)
+
+
+def model_of(bundle: Bundle) -> Model:
+    """What events and pictures need to know of a champion."""
+    return Model(bundle.name, bundle.version, bundle.labels, bundle.manifest.input.crop.margin)
 
 
 def open_models(config: Config, bundle: Bundle) -> tuple[Rendezvous, Callable[[], None]]:
@@ -108,11 +117,18 @@ def open_models(config: Config, bundle: Bundle) -> tuple[Rendezvous, Callable[[]
 
 
 def kinds_of(config: Config, bundle: Bundle) -> Kinds:
-    """Which of the champion's labels are of which kind. Raises `ConfigError` for a glob that fits none."""
-    labels = config.labels
-    chosen = labels if labels.threat or labels.resident or labels.person else bundle.manifest.suggested_kinds
+    """Which of the champion's labels are of which kind. Raises `ConfigError` for a glob that fits none.
+
+    A kind that is not configured is the bundle's own suggestion: who names the threats is not blind to people by that.
+    """
+    ours, theirs = config.labels, bundle.manifest.suggested_kinds
+    chosen = LabelsConfig(
+        threat=ours.threat or theirs.threat,
+        resident=ours.resident or theirs.resident,
+        person=ours.person or theirs.person,
+    )
     kinds = Kinds(bundle.labels, chosen)
-    if missing := kinds.unmatched(chosen):
+    if missing := kinds.unmatched(ours):
         raise ConfigError(
             f"labels: {', '.join(map(repr, missing))} fits no label of model {bundle.name}; "
             f"`gander bundle verify` lists all {len(bundle.labels)}, the first is {bundle.labels[0]!r}"
@@ -134,13 +150,11 @@ def line(
     """One camera's line, from the frames to the pin. Without `house` it acts as if armed (replay)."""
     config, camera = desk.config, desk.config.camera[0]
     looker: Looker = MotionDetector(config.motion, camera) if motion else _Everything()
-    crop = partial(square_crop, margin=desk.bundle.manifest.input.crop.margin) if motion else _whole
     return Watch(
         config,
         Capture(source, camera, desk.clock, speed),
         looker,
-        crop,
-        brain(desk, desk.bundle, desk.rendezvous, lambda: None, confirm=motion),
+        brain(desk, desk.bundle, desk.rendezvous, desk.close_models, motion),
         Policy(config.policy, config.evidence, config.deterrent),
         house or House(lambda: Mode.ARMED, lambda: False),
         actuator,
@@ -153,11 +167,12 @@ def line(
     )
 
 
-def brain(desk: Desk, bundle: Bundle, rendezvous: Rendezvous, close: Callable[[], None], confirm: bool = True) -> Brain:
-    """What judges with one champion."""
-    kinds = kinds_of(desk.config, bundle)
-    visits = Visits(desk.config.visits, desk.config.evidence, kinds, desk.ids, desk.config.camera[0].id, confirm)
-    return Brain(bundle.name, bundle.manifest.demo, kinds, rendezvous, visits, close)
+def brain(desk: Desk, bundle: Bundle, rendezvous: Rendezvous, close: Callable[[], None], motion: bool = True) -> Brain:
+    """What judges with one champion. Without `motion` each picture as a whole is one visitor, at once."""
+    model, kinds, config = model_of(bundle), kinds_of(desk.config, bundle), desk.config
+    crop = partial(square_crop, margin=model.margin) if motion else _whole
+    visits = Visits(config.visits, config.evidence, kinds, desk.ids, config.camera[0].id, confirm=motion)
+    return Brain(model, bundle.manifest.demo, crop, kinds, rendezvous, visits, close)
 
 
 class _Everything:
@@ -180,11 +195,11 @@ def open_actuator(config: Config) -> Actuator:
 
 @contextlib.contextmanager
 def replay_desk(
-    config: Config, state: Path, models: Path, start: datetime | None, seed: str, listen: Listener | None
+    config: Config, state: Path, models: Path, start: datetime | None, seed: str, listen: Listener | None, patient: bool
 ) -> Iterator[Desk]:
     """A desk with a clip's own clock, and ids that come out the same each time."""
     clock = ReplayClock(start) if start else ReplayClock()
-    with desk(config, state, models, clock, Ids(seed), replayed=True, listen=listen) as made:
+    with desk(config, state, models, clock, Ids(seed), replayed=True, listen=listen, patient=patient) as made:
         made.rendezvous.wait_ready(60.0)
         yield made
 
@@ -214,7 +229,7 @@ class Appliance:
             "frames": watch.frames,
             "dropped": capture.dropped,
             "skipped": capture.skipped,
-            "model": brain.name,
+            "model": brain.model.name,
             "demo": brain.demo,
             "models": brain.rendezvous.status(),
             "controller": watch.actuator.name,
@@ -227,6 +242,7 @@ class Appliance:
                 "dropped": desk.journal.dropped,
             },
             "pictures_dropped": desk.media.dropped,
+            "visitors_discarded": brain.visits.discarded,
             "latency_ms": desk.latencies.summary(),
         }
 
@@ -239,28 +255,28 @@ class Appliance:
         except BaseException:
             close()
             raise
-        self.watch.succeed(successor, Model(bundle.name, bundle.version, bundle.labels))
+        self.watch.succeed(successor)
 
 
 @contextlib.contextmanager
-def appliance(config: Config, state: Path, speed: Speed = "real") -> Iterator[Appliance]:
+def appliance(config: Config, state: Path, listen: Listener | None = None) -> Iterator[Appliance]:
     """The whole daemon, ready for `watch.run()`. On the way out everything is off and written."""
     clock = LiveClock()
     with contextlib.ExitStack() as stack:
-        made = stack.enter_context(desk(config, state, state, clock, Ids()))
-        owner = Owner(made.journal, config.policy.initial_mode, clock, config.node.name)
+        made = stack.enter_context(desk(config, state, state, clock, Ids(), listen=listen))
         source = open_source(config.camera[0])
         actuator = open_actuator(config)
         stack.callback(actuator.close)
+        owner = Owner(made.journal, config.policy.initial_mode, clock, config.node.name, actuator.off)
         watch = line(
             made,
             source,
             actuator,
-            speed=speed,
             house=House(lambda: owner.settings.mode, owner.paused),
-            history=past_actions(state),
+            history=past(state, config),
             tick=made.journal.check,
         )
+        stack.callback(lambda: watch.brain.close())
         stack.enter_context(watch.capture)
         whole = Appliance(made, owner, watch, time.monotonic_ns())
         commands = handlers(owner, made.store, whole.take_over) | {"status": lambda who: whole.status()}
@@ -275,22 +291,32 @@ def offline(config: Config, state: Path) -> Iterator[dict[str, Handler]]:
     journal = Journal(state)
     try:
         owner = Owner(journal, config.policy.initial_mode, LiveClock(), config.node.name)
-        yield handlers(owner, ModelStore(state, config.models), lambda bundle: None)
+
+        def fits(bundle: Bundle) -> None:
+            kinds_of(config, bundle)
+
+        yield handlers(owner, ModelStore(state, config.models), fits)
     finally:
         journal.close()
 
 
-def past_actions(state: Path) -> History:
-    """What limits must remember over a restart: the actions of the last day, at negative media times."""
+def past(state: Path, config: Config) -> History:
+    """What limits must remember over a restart, at negative media times: the day's actions, and the last person."""
     history, now = History(), datetime.now(UTC)
+    known = datetime.fromisoformat
     with contextlib.suppress(StateError), reader(state / EVENTS) as events:
-        rows = events.execute(
+        actions = events.execute(
             "SELECT wall, visit_id, json_extract(json, '$.action.deterrent') AS deterrent FROM event "
-            "WHERE type = 'action' AND wall > ? ORDER BY wall",
-            ((now - timedelta(seconds=DAY_S)).isoformat(),),
-        )
-        for row in rows:
-            # A clock that went back makes the past lie in the future: then it counts as just now.
-            age = max((now - datetime.fromisoformat(row["wall"])).total_seconds(), 0.0)
-            history = history.with_action(Acted(-age, row["deterrent"], row["visit_id"]))
+            "WHERE type = 'action' AND json_extract(json, '$.action.result') IN ('on', 'silent') "
+            "AND NOT json_extract(json, '$.replayed') ORDER BY place DESC LIMIT ?",
+            (config.policy.per_day,),
+        ).fetchall()
+        for row in reversed(actions):
+            age = (now - known(row["wall"])).total_seconds()
+            # A clock that went back makes the past lie in the future: then only the last counts, as just now.
+            if 0 <= age < DAY_S or (row is actions[0] and age < 0):
+                history = history.with_action(Acted(-max(age, 0.0), row["deterrent"], row["visit_id"]))
+        person = events.execute("SELECT max(ended) FROM visit WHERE kind = 'person'").fetchone()[0]
+        if person:
+            history = history.with_person(-max((now - known(person)).total_seconds(), 0.0))
     return history

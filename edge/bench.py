@@ -17,7 +17,7 @@ from edge.app import Desk, desk, line
 from edge.bundle import Bundle
 from edge.clock import Ids, LiveClock
 from edge.config import Config, LabelsConfig
-from edge.errors import GanderError
+from edge.errors import ConfigError, GanderError
 from edge.frames import Shot, Wanted, always
 from edge.frames.luma import luma_of
 from edge.latency import percentiles
@@ -104,6 +104,8 @@ def bench_pipeline(
 
 def _lifted(config: Config) -> Config:
     """The configuration with every label a threat and no limit but the pin's: every answer gives an order."""
+    if not config.deterrent:
+        raise ConfigError("deterrent: the bench needs one to time its orders")
     never = 10**9
     light = config.deterrent[0].model_copy(update={"on_ms": 10, "off_ms": 0, "count": 1, "cooldown_s": 0.0})
     limits = {"per_visit": never, "per_hour": never, "per_day": never, "settle_s": 0.0}

@@ -28,6 +28,10 @@ def check(config: Config, state: Path) -> Iterator[str]:
         yield "warning: no label is a threat, so nothing will ever fire: name some in [labels] threat"
     if not kinds.has(Kind.PERSON):
         yield "warning: no label is a person: this model cannot see people, so none holds the deterrent back"
+        if any(d.enabled and d.harms and not d.fires_unseeing for d in config.deterrent):
+            yield "warning: so siren and water never fire, unless fires_unseeing = true in their [[deterrent]]"
+    if not any(d.enabled for d in config.deterrent):
+        yield "warning: no deterrent is enabled, so nothing will ever fire"
     for deterrent in config.deterrent:
         pattern = f"{deterrent.count} times {deterrent.on_ms} ms"
         quiet = f", quiet {deterrent.quiet}" if deterrent.quiet else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import re
@@ -46,7 +47,9 @@ app.add_typer(bundle_app, name="bundle")
 app.add_typer(bench_app, name="bench")
 
 SourceOption = Annotated[str | None, typer.Option("--source", help="synthetic:SCENE, a clip, or a folder of pictures.")]
-ForOption = Annotated[float | None, typer.Option("--for", metavar="SECONDS", min=0.1, help="Stop after so long.")]
+ForOption = Annotated[
+    float | None, typer.Option("--for", metavar="SECONDS", min=0.1, max=1e8, help="Stop after so long.")
+]
 
 
 def main() -> None:
@@ -85,17 +88,20 @@ def watch(
     source: SourceOption = None,
     seconds: ForOption = None,
     overrides: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """The daemon: camera, decision, order, journal. Stops at SIGTERM or Ctrl-C with everything off."""
     logging.getLogger().setLevel(logging.INFO)  # the daemon's life is told; a verb's is its output
     chosen, folder = home(config, state, _with_source(overrides, source))
-    with appliance(chosen, folder) as whole:
+    with appliance(chosen, folder, (lambda event: print_json(event.body)) if as_json else None) as whole:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: whole.watch.capture.stop())
         if seconds:
             signal.signal(signal.SIGALRM, lambda *_: whole.watch.capture.stop())
             signal.setitimer(signal.ITIMER_REAL, seconds)
         whole.watch.run()
+        if as_json:
+            print_json({"summary": whole.status()})
 
 
 @app.command()
@@ -115,6 +121,8 @@ def run(
     arguments += [part for override in overrides for part in ("--set", override)]
     view, status = LiveView(f"gander · {chosen.node.name}"), None
     live = out.is_terminal and not as_json
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # ends like Ctrl-C: the daemon is stopped, not left behind
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         shown = stack.enter_context(Live(view, console=out, refresh_per_second=8)) if live else None
         for news in stack.enter_context(closing(run_daemon(folder, arguments, seconds))):
@@ -135,7 +143,7 @@ def run(
 
 
 def _with_source(overrides: list[str] | None, source: str | None) -> list[str]:
-    return [*(overrides or ()), *([f"camera.0.source={source}"] if source else [])]
+    return [*(overrides or ()), *([f"camera.0.source={json.dumps(source)}"] if source else [])]
 
 
 def _save_picture(view: LiveView, path: Path) -> None:
@@ -167,8 +175,8 @@ def replay(
     """Play clips, folders or tables of pictures through the line: dry, and as if armed."""
     if speed not in ("real", "max"):
         raise Refused(f"--speed {speed}: use real or max")
-    changes = [f'models.champion="{champion}"'] if champion else []
-    changes += [f"camera.0.fps={fps}"] if fps else []
+    changes = [f"models.champion={json.dumps(champion)}"] if champion else []
+    changes += [f"camera.0.fps={fps}"] if fps is not None else []
     chosen, models = home(config, state, [*(overrides or ()), *changes])
     chosen_speed: Speed = "real" if speed == "real" else "max"
 
@@ -211,6 +219,8 @@ def _moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise Refused(f"--wall {text}: write it as 2026-01-01T12:00:00Z") from None
+    if not 1970 <= moment.year < 3000:
+        raise Refused(f"--wall {text}: give a year from 1970 to 2999")
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -259,7 +269,7 @@ def status(config: ConfigOption = None, state: StateOption = None, as_json: Json
     _, folder = home(config, state)
     answer = ask(folder, "status")
     if as_json:
-        print_json(answer)
+        print_json({"summary": answer})
         return
     out.print(status_table(answer))
     out.print(latency_table(answer["latency_ms"]))
@@ -283,7 +293,7 @@ def events(
     config: ConfigOption = None,
     state: StateOption = None,
     keep_following: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they happen.")] = False,
-    last: Annotated[int, typer.Option("-n", min=0, help="How many of the newest to begin with.")] = 20,
+    last: Annotated[int, typer.Option("-n", min=0, max=100_000, help="How many of the newest to begin with.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """What happened, newest last."""
@@ -297,6 +307,8 @@ def events(
     with suppress(KeyboardInterrupt):
         for event in follow(folder, place) if keep_following else (event for _, event in found):
             _tell(event, as_json)
+    if as_json:
+        print_json({"summary": {"events": len(found)}})
 
 
 def _tell(event: Mapping[str, Any], as_json: bool) -> None:
@@ -321,19 +333,20 @@ def visits(
     if as_json:
         for visit in found:
             print_json(visit)
+        print_json({"summary": {"visits": len(found)}})
     else:
         out.print(visits_table(found))
 
 
 def _since(text: str) -> datetime:
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError):
         return datetime.fromisoformat(text).astimezone(UTC)
-    return datetime.now(UTC) - timedelta(seconds=_seconds(text))
+    return datetime.now(UTC) - timedelta(seconds=min(_seconds(text), 36_500 * 86_400))
 
 
 @app.command()
 def check(config: ConfigOption = None, state: StateOption = None, overrides: SetOption = None) -> None:
-    """Check configuration, model and state directory, and say what would happen; starts nothing."""
+    """Check the configuration and the model, and say what they would do together; starts and writes nothing."""
     chosen, folder = home(config, state, overrides)
     for line in check_all(chosen, folder):
         say(line)

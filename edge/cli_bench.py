@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,7 +71,7 @@ def pipeline(
     as_json: JsonOption = False,
 ) -> None:
     """From the frame to the pin, dry, at real pace: overhead is pin less that event's own invoke."""
-    changes = [f'models.champion="{champion}"'] if champion else []
+    changes = [f"models.champion={json.dumps(champion)}"] if champion else []
     chosen, folder = home(config, state, [*(overrides or ()), *changes])
     with tempfile.TemporaryDirectory(prefix="gander-bench-") as scratch, Progress(console=err, transient=True) as bar:
         task = bar.add_task("orders", total=orders)

@@ -131,8 +131,10 @@ def list_(config: ConfigOption = None, state: StateOption = None, as_json: JsonO
             print_json({"name": installed.name, "champion": installed.champion, "path": str(installed.path)})
         else:
             say(f"{'*' if installed.champion else ' '} {installed.name}")
-    if not as_json:
-        champion = store.champion()
+    champion = store.champion()
+    if as_json:
+        print_json({"summary": {"champion": champion.name, "version": champion.version}})
+    else:
         say(f"champion: {champion.name} {champion.version}")
 
 

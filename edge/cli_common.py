@@ -19,8 +19,8 @@ from edge.errors import NotRunning
 ETC = Path("/etc/gander/gander.toml")
 
 _PIPED = None if sys.stdout.isatty() else 160  # a file or a pager is no 80 columns wide
-out = Console(highlight=False, width=_PIPED)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, markup=False, emoji=False, width=_PIPED)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help=f"Configuration; {ETC} where that exists.")]
 StateOption = Annotated[

@@ -81,7 +81,7 @@ class Ids:
         self._last_ms = 0
 
     def new(self, wall: datetime) -> str:
-        """An id that sorts after every earlier one, also when the wall clock goes back."""
+        """An id that sorts after every earlier one, also when the wall clock goes back by less than an hour."""
         ms = int(wall.timestamp() * 1000)
         # A clock set back must not reorder the journal: time stands still until it catches up. One set back
         # by more than an hour is believed, else one wrong day would freeze the ids for that long.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,31 +13,43 @@ from edge.owner import Owner
 
 
 def handlers(owner: Owner, store: ModelStore, take_over: Callable[[Bundle], None]) -> dict[str, Handler]:
-    """The commands. `take_over` lets a new champion begin; it raises where the bundle does not load."""
+    """The commands. `take_over` lets a new champion begin; it raises where the bundle does not load or fit.
 
-    def install(who: str, path: str) -> str:
-        bundle, test = store.install(Path(path))
+    Arguments come from outside: whatever they are, they are taken as text.
+    """
+    one = threading.Lock()  # bundles are installed and promoted one at a time
+
+    def install(who: str, path: object) -> str:
+        with one:
+            bundle, test = store.install(Path(str(path)))
+        owner.audit(who, f"install {bundle.name} {bundle.version}")
         return f"{bundle.name} {bundle.version} is installed; it takes {test.invoke_ms:.1f} ms here"
 
-    def trust(who: str, path: str) -> str:
-        return f"bundles signed by key {store.trust(Path(path)).fingerprint} are accepted from now on"
+    def trust(who: str, path: object) -> str:
+        key = store.trust(Path(str(path)))
+        owner.audit(who, f"trust {key.fingerprint} {key.comment}".strip())
+        return f"bundles signed by key {key.fingerprint} are accepted from now on"
 
-    def promote(who: str, name: str) -> str:
-        bundle = store.candidate(name)
-        take_over(bundle)  # first: what does not load is not written down as champion either
-        store.promote(bundle)
+    def promote(who: str, name: object) -> str:
+        with one:
+            bundle = store.candidate(str(name))
+            take_over(bundle)  # first: what does not load is not written down as champion either
+            store.promote(bundle)
+        owner.audit(who, f"promote {bundle.name} {bundle.version}")
         return f"{bundle.name} {bundle.version} is champion"
 
     def rollback(who: str) -> str:
-        bundle = store.before()
-        take_over(bundle)
-        store.rollback()
+        with one:
+            bundle = store.before()
+            take_over(bundle)
+            store.rollback()
+        owner.audit(who, f"rollback to {bundle.name} {bundle.version}")
         return f"{bundle.name} {bundle.version} is champion again"
 
     return {
-        "mode": lambda who, mode: owner.set_mode(mode, who),
+        "mode": lambda who, mode: owner.set_mode(str(mode), who),
         "pause": lambda who, seconds: owner.pause(float(seconds), who),
-        "label": lambda who, visit, label, note="": owner.label(visit, label, who, note),
+        "label": lambda who, visit, label, note="": owner.label(str(visit), str(label), who, str(note)),
         "install": install,
         "trust": trust,
         "promote": promote,

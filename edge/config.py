@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from itertools import pairwise
 from pathlib import Path
@@ -24,12 +25,8 @@ Polygon = Annotated[list[tuple[Fraction, Fraction]], Field(min_length=3, max_len
 
 def _hours(text: str) -> str:
     """Accept "" or HH:MM-HH:MM."""
-    if text:
-        start, _, end = text.partition("-")
-        for part in (start, end):
-            hour, _, minute = part.partition(":")
-            if not (len(part) == 5 and hour.isdigit() and minute.isdigit() and int(hour) < 24 and int(minute) < 60):
-                raise ValueError('write quiet hours as "22:00-07:00", or "" for none')
+    if text and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", text, re.ASCII):
+        raise ValueError('write quiet hours as "22:00-07:00", or "" for none')
     return text
 
 
@@ -130,6 +127,10 @@ class DeterrentConfig(Section):
         None, description='"22:00-07:00": no action then; unset: that, for a siren; "": never'
     )
 
+    fires_unseeing: bool = Field(
+        False, description="Let siren or water fire although the model cannot see people (it has no label for them)"
+    )
+
     @model_validator(mode="after")
     def _bounded(self) -> DeterrentConfig:
         length = self.count * self.on_ms + (self.count - 1) * self.off_ms
@@ -141,8 +142,13 @@ class DeterrentConfig(Section):
         return self
 
     @property
+    def harms(self) -> bool:
+        """Whether it could hurt or frighten somebody."""
+        return self.kind in ("siren", "water")
+
+    @property
     def holds_near_residents(self) -> bool:
-        return (self.near_residents or ("hold" if self.kind in ("siren", "water") else "fire")) == "hold"
+        return (self.near_residents or ("hold" if self.harms else "fire")) == "hold"
 
     @property
     def quiet(self) -> str:
@@ -193,6 +199,11 @@ class Config(Section):
         ):
             if len(set(values)) < len(values):
                 raise ValueError(f"{what}: each must be given once, got {values}")
+        if self.models.deadline_ms >= self.policy.budget_ms:
+            raise ValueError(
+                f"models.deadline_ms = {self.models.deadline_ms} must be below policy.budget_ms = "
+                f"{self.policy.budget_ms}: the slowest answer would be too old to act upon"
+            )
         return self
 
 
@@ -206,7 +217,7 @@ def load(path: Path | None, overrides: list[str] | tuple[str, ...] = ()) -> Conf
             raise ConfigError(f"{path}: no such file; `gander config --example` prints one to start from") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read as text: {error}") from None
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"{path}: not TOML: {error}") from None
     where = str(path) if path else "defaults"
     for override in overrides:
@@ -227,6 +238,8 @@ def _override(raw: dict[str, Any], text: str) -> None:
         parsed = tomllib.loads(f"v = {value}")["v"]
     except tomllib.TOMLDecodeError:
         parsed = value
+    except RecursionError:
+        raise ConfigError(f"--set {text[:40]}…: nested too deeply") from None
     here: Any = raw
     for key, following in pairwise(keys):
         fresh: Any = [] if following.isdigit() else {}

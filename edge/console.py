@@ -42,7 +42,7 @@ class LiveView:
             "\n".join(self._posts) or "nothing yet: an action makes a post", style="" if self._posts else "dim"
         )
         return Group(
-            Panel(self._head(), title=f"[bold]{self._title}", title_align="left", border_style="cyan"),
+            Panel(self._head(), title=Text(self._title, style="bold"), title_align="left", border_style="cyan"),
             events_table(self._events),
             latency_table(self._status.get("latency_ms", {})),
             Panel(posts, title="would be posted", title_align="left", border_style="dim"),

@@ -10,6 +10,7 @@ import pwd
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ log = logging.getLogger(__name__)
 
 SOCKET = "control.sock"
 _MAX_LINE = 64 * 1024
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 90.0  # a model is verified, tried and loaded in that time
+_READ_S = 2.0
 
 Handler = Callable[..., Any]
 """(who, **arguments) -> an answer that JSON can carry. Raises `GanderError` to refuse."""
@@ -30,7 +32,7 @@ class Control:
     """Serves commands on a Unix socket in threads of its own. `handlers`: name -> what to do."""
 
     def __init__(self, path: Path, handlers: Mapping[str, Handler]) -> None:
-        self._path, self._handlers = path, handlers
+        self._path, self._handlers, self._closing = path, handlers, False
         self._slots = threading.BoundedSemaphore(8)  # more askers than this wait
         path.unlink(missing_ok=True)  # ours to remove: the state directory's lock is held
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -43,6 +45,7 @@ class Control:
         threading.Thread(target=self._serve, name="control", daemon=True).start()
 
     def close(self) -> None:
+        self._closing = True
         self._path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -53,14 +56,19 @@ class Control:
             self._slots.acquire()
             try:
                 connection, _ = self._socket.accept()
-            except OSError:  # closed
-                return
+            except OSError as error:
+                self._slots.release()
+                if self._closing:
+                    return
+                log.warning("%s: %s", self._path, error)  # out of descriptors, say: the next may be heard
+                time.sleep(0.1)
+                continue
             threading.Thread(target=self._answer, args=(connection,), name="command", daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
         try:
             with connection, contextlib.suppress(OSError):
-                connection.settimeout(_TIMEOUT_S)
+                connection.settimeout(_READ_S)
                 reply = self._handle(_line(connection), _peer(connection))
                 connection.sendall(json.dumps(reply).encode() + b"\n")
         finally:
@@ -71,11 +79,11 @@ class Control:
             request = json.loads(line)
             name, arguments = request["command"], dict(request.get("arguments", {}))
             handler = self._handlers[name]
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return {"ok": False, "answer": f"not a command: {line[:80]!r}; known are {', '.join(self._handlers)}"}
         try:
             return {"ok": True, "answer": handler(who, **arguments)}
-        except (GanderError, TypeError, ValueError, TimeoutError) as error:
+        except (GanderError, TypeError, ValueError, OverflowError, OSError) as error:
             log.warning("%s of %s refused: %s", name, who, error)
             return {"ok": False, "refused": isinstance(error, ValueError), "answer": str(error) or type(error).__name__}
 

@@ -14,10 +14,10 @@ _WHY = {
     "clock_unknown": "it held because the clock is not set, so quiet hours cannot be told",
     "cooldown": "it held because the deterrent was just used",
     "quota": "it held because it has fired often enough",
-    "person_veto": "it held because a person is or was just there",
+    "person_veto": "it held because a person is, was just, or may be there",
     "near_residents": "it held because a resident is in the picture",
     "no_verdict": "it held because no model answered in time",
-    "no_controller": "it could not fire: no controller answers",
+    "no_controller": "it could not fire: there is no deterrent, or its controller does not answer",
     "demo_model": "it held because the model is a demonstration",
     "weak_evidence": "nothing was done: too little speaks for a threat",
 }

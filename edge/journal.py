@@ -29,8 +29,8 @@ VERSION = 1
 
 _SCHEMA = {
     EVENTS: """
-        CREATE TABLE event (id TEXT PRIMARY KEY, type TEXT NOT NULL, wall TEXT NOT NULL, visit_id TEXT,
-            json TEXT NOT NULL);
+        CREATE TABLE event (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, type TEXT NOT NULL,
+            wall TEXT NOT NULL, visit_id TEXT, json TEXT NOT NULL);
         CREATE INDEX event_visit ON event (visit_id);
         CREATE TABLE visit (id TEXT PRIMARY KEY, camera TEXT NOT NULL, started TEXT NOT NULL, ended TEXT,
             kind TEXT, label TEXT, p REAL, actions INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
@@ -63,8 +63,12 @@ class Row:
 class Journal:
     """The only writer of both databases. Holds the state directory's lock while it is open."""
 
-    def __init__(self, state: Path, queue_size: int = 2000) -> None:
-        """Open or create. Raises `StateError` when the directory is unwritable, newer, or another daemon's."""
+    def __init__(self, state: Path, queue_size: int = 2000, patient: bool = False) -> None:
+        """Open or create. Raises `StateError` when the directory is unwritable, newer, or another daemon's.
+
+        `patient` (a replay as fast as it can): who adds waits for room instead of dropping.
+        """
+        self._patient = patient
         self._lock = lock(state)
         try:
             for name in (EVENTS, OWNER):
@@ -93,19 +97,32 @@ class Journal:
         """Add an event. Never waits."""
         visit = event.body.get("visit") or {}
         row = (event.id, event.type, event.body["wall"], visit.get("id"), dump(event.body))
-        self._put(Row("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?)", row, precious=True))
+        sql = "INSERT OR IGNORE INTO event (id, type, wall, visit_id, json) VALUES (?, ?, ?, ?, ?)"
+        self._put(Row(sql, row, precious=True))
 
-    def write(self, sql: str, *values: Any) -> None:
+    def write(self, sql: str, *values: Any, precious: bool = False) -> None:
         """Add one statement for `events.db`. Never waits; dropped and counted when the queue is more than half full."""
-        self._put(Row(sql, values))
+        self._put(Row(sql, values, precious))
 
-    def call(self, work: Work) -> Future[Any]:
-        """Run `work(events, owner)` on the writer's connections in one transaction; the future has what it returned."""
+    def ask(self, work: Work, timeout_s: float = 10.0) -> Any:
+        """Have the writer run `work(owner.db)` in one transaction, wait, and return what it did.
+
+        Raises `StateError` when that does not come about in time; then it will not be done later either.
+        """
+        future = self.later(work)
+        try:
+            return future.result(timeout_s)
+        except TimeoutError:
+            future.cancel()
+            raise StateError(f"{self.state}: the journal does not answer (card full or locked): not kept") from None
+
+    def later(self, work: Work) -> Future[Any]:
+        """Have the writer run `work(owner.db)` when it comes to it."""
         future: Future[Any] = Future()
         try:
             self._queue.put_nowait((work, future))
         except queue.Full:
-            future.set_exception(StateError("the journal's queue is full: the card is too slow or full"))
+            future.set_exception(StateError(f"{self.state}: the journal's queue is full: the card is too slow or full"))
         return future
 
     def close(self, timeout_s: float = 10.0) -> None:
@@ -118,11 +135,11 @@ class Journal:
         os.close(self._lock)
 
     def _put(self, row: Row) -> None:
-        if not row.precious and self._queue.qsize() > self._size // 2:
+        if not row.precious and not self._patient and self._queue.qsize() > self._size // 2:
             self.dropped += 1
             return
         try:
-            self._queue.put_nowait(row)
+            self._queue.put(row, block=self._patient)
         except queue.Full:
             self.dropped += 1
 
@@ -137,7 +154,7 @@ class Journal:
                     self._commit(events, rows)
                 for item in batch:
                     if isinstance(item, tuple):
-                        _run(item, events, owner)
+                        _run(item, owner)
 
     def _batch(self) -> tuple[list[Row | tuple[Work, Future[Any]]], bool]:
         """What waits now, at least one thing; and whether it is the last."""
@@ -164,21 +181,37 @@ class Journal:
                 log.warning("%s: %s; trying again in %.1f s, %d wait", EVENTS, error, wait_s, self.waiting)
                 time.sleep(wait_s)
                 wait_s = min(wait_s * 2, 30.0)
+            except (sqlite3.Error, ValueError, OverflowError) as error:
+                if isinstance(error, sqlite3.DatabaseError) and type(error) is sqlite3.DatabaseError:
+                    raise  # damaged: not to be written to any more
+                self._commit_singly(events, rows, error)
+                return
             else:
                 self.committed += len(rows)
                 return
 
+    def _commit_singly(self, events: sqlite3.Connection, rows: list[Row], error: Exception) -> None:
+        """One row in the group cannot be written at all: it goes, the others stay."""
+        if len(rows) == 1:
+            self.dropped += 1
+            log.error("%s: a row that cannot be written: %s", EVENTS, error)
+            return
+        for row in rows:
+            self._commit(events, [row])
 
-Work = Callable[[sqlite3.Connection, sqlite3.Connection], Any]
+
+Work = Callable[[sqlite3.Connection], Any]
 
 
-def _run(item: tuple[Work, Future[Any]], events: sqlite3.Connection, owner: sqlite3.Connection) -> None:
+def _run(item: tuple[Work, Future[Any]], owner: sqlite3.Connection) -> None:
     work, future = item
+    if not future.set_running_or_notify_cancel():
+        return  # who asked was told that it failed
     try:
-        with transaction(events), transaction(owner):
-            result = work(events, owner)
-    except (sqlite3.Error, ValueError, KeyError) as error:
-        future.set_exception(error if isinstance(error, ValueError) else StateError(f"{OWNER}: {error}"))
+        with transaction(owner):
+            result = work(owner)
+    except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
+        future.set_exception(StateError(f"{OWNER}: {error}"))
     else:
         future.set_result(result)
 
@@ -214,9 +247,12 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
 @contextlib.contextmanager
 def reader(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that cannot write. Raises `StateError` where there is nothing to read."""
-    if not path.exists():
-        raise StateError(f"{path}: no journal there yet; start `gander run` or name the right --state")
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
+    try:
+        if not path.exists():
+            raise StateError(f"{path}: no journal there yet; start `gander run` or name the right --state")
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
+    except (OSError, sqlite3.Error) as error:
+        raise StateError(f"{path}: cannot be read: {error}") from None
     try:
         _check_version(connection, path)
         connection.row_factory = sqlite3.Row
@@ -229,13 +265,13 @@ def reader(path: Path) -> Iterator[sqlite3.Connection]:
 
 def events_after(connection: sqlite3.Connection, place: int, limit: int = 500) -> list[tuple[int, dict[str, Any]]]:
     """Events committed after `place` (0: from the start), in the order of their commit, each with its own place."""
-    rows = connection.execute("SELECT rowid, json FROM event WHERE rowid > ? ORDER BY rowid LIMIT ?", (place, limit))
+    rows = connection.execute("SELECT place, json FROM event WHERE place > ? ORDER BY place LIMIT ?", (place, limit))
     return [(row[0], json.loads(row[1])) for row in rows]
 
 
 def last_place(connection: sqlite3.Connection) -> int:
     """The place of the newest event."""
-    return int(connection.execute("SELECT coalesce(max(rowid), 0) FROM event").fetchone()[0])
+    return int(connection.execute("SELECT coalesce(max(place), 0) FROM event").fetchone()[0])
 
 
 def recent_visits(

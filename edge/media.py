@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import queue
@@ -33,6 +34,7 @@ _COLOURS = {
 class _Moment:
     frame: Frame
     visit: Visit
+    margin: float
     crop_id: str
     frame_id: str
 
@@ -40,22 +42,24 @@ class _Moment:
 class Media:
     """Keeps pictures under `state/pictures/DAY/`. Never slows the loop: what cannot wait is dropped and counted."""
 
-    def __init__(self, state: Path, config: MediaConfig, journal: Journal, ids: Ids, margin: float) -> None:
+    def __init__(self, state: Path, config: MediaConfig, journal: Journal, ids: Ids, patient: bool = False) -> None:
+        """`patient` (a replay as fast as it can): who keeps waits for room instead of dropping."""
         self._folder = state / "pictures"
-        self._config, self._journal, self._ids, self._margin = config, journal, ids, margin
+        self._config, self._journal, self._ids, self._patient = config, journal, ids, patient
         self._kept: dict[str, int] = {}
+        self._trouble = ""
         self.dropped = 0
         self._queue: queue.Queue[_Moment | None] = queue.Queue(config.queue)
         self._thread = threading.Thread(target=self._write, name="media", daemon=True)
         self._thread.start()
 
-    def keep(self, frame: Frame, visit: Visit) -> str | None:
-        """Keep this moment of a visit. Returns the id of its marked view; None when it is not kept."""
+    def keep(self, frame: Frame, visit: Visit, margin: float) -> str | None:
+        """Keep this moment of a visit, cropped with this margin. Returns its marked view's id, or None if not kept."""
         if self._kept.get(visit.id, 0) >= self._config.per_visit:
             return None
-        moment = _Moment(frame, visit, self._ids.new(frame.wall), self._ids.new(frame.wall))
+        moment = _Moment(frame, visit, margin, self._ids.new(frame.wall), self._ids.new(frame.wall))
         try:
-            self._queue.put_nowait(moment)
+            self._queue.put(moment, block=self._patient)
         except queue.Full:
             self.dropped += 1
             return None
@@ -67,16 +71,21 @@ class Media:
         self._kept.pop(visit_id, None)
 
     def close(self, timeout_s: float = 10.0) -> None:
-        self._queue.put(None)
+        with contextlib.suppress(queue.Full):
+            self._queue.put(None, timeout=timeout_s)
         self._thread.join(timeout_s)
 
     def _write(self) -> None:
         while moment := self._queue.get():
+            trouble = ""
             try:
                 self._save(moment)
-            except OSError as error:  # full, read-only, gone: events go on, pictures do not
+            except (OSError, cv2.error) as error:  # full, read-only, gone: events go on, pictures do not
                 self.dropped += 1
-                log.warning("%s: picture not kept: %s", self._folder, error)
+                trouble = str(error)
+            if trouble and trouble.split(":")[0] != self._trouble:  # said once, not for every picture
+                log.warning("%s: pictures are not kept: %s", self._folder, trouble)
+            self._trouble = trouble.split(":")[0]
 
     def _save(self, moment: _Moment) -> None:
         folder = self._folder / moment.frame.wall.strftime("%Y-%m-%d")
@@ -84,17 +93,16 @@ class Media:
         disk = shutil.disk_usage(folder)
         if disk.free < self._config.min_free * disk.total:
             raise OSError(f"less than {self._config.min_free:.0%} of the disk is free (media.min_free)")
-        crop = square_crop(moment.frame.image, moment.visit.box, self._margin)
+        crop = square_crop(moment.frame.image, moment.visit.box, moment.margin)
         self._picture(folder, moment.crop_id, crop, "crop", moment, moment.frame_id)
         self._picture(
-            folder, moment.frame_id, mark(moment.frame.image, moment.visit, self._margin), "frame", moment, None
+            folder, moment.frame_id, mark(moment.frame.image, moment.visit, moment.margin), "frame", moment, None
         )
 
     def _picture(self, folder: Path, id_: str, image: Image, kind: str, moment: _Moment, crop_of: str | None) -> None:
-        encoded, data = cv2.imencode(
+        _, data = cv2.imencode(
             ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, self._config.quality)
         )
-        assert encoded
         path = folder / f"{id_}.jpg"
         write_atomically(path, data.tobytes(), 0o660)
         sha256 = hashlib.sha256(data.tobytes()).hexdigest()

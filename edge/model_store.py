@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TypedDict
 
 from edge import keys
 from edge.atomic import write_atomically
@@ -30,6 +30,11 @@ class Installed:
     champion: bool
 
 
+class _Roles(TypedDict):
+    champion: str
+    before: list[str]
+
+
 class ModelStore:
     """The folder `models` of a state directory."""
 
@@ -39,7 +44,10 @@ class ModelStore:
 
     def device_key(self) -> SigningKey:
         """This device's own key, made at the first call."""
-        self._state.mkdir(parents=True, exist_ok=True)
+        try:
+            self._state.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(f"{self._state}: cannot keep state there: {error.strerror}") from None
         return keys.load_or_generate(self._state / "device.key", "device")
 
     def trusted(self) -> list[PublicKey]:
@@ -59,8 +67,7 @@ class ModelStore:
 
     def champion(self) -> Bundle:
         """The configured champion, else the one promoted last, else the starter. Raises `BundleError`."""
-        name = self._config.champion or self._roles().get("champion") or STARTER
-        return self.load(str(name))
+        return self.load(self._config.champion or self._roles()["champion"])
 
     def load(self, name: str) -> Bundle:
         """Verify an installed bundle, a bundle file, or the starter, by name or path."""
@@ -92,7 +99,7 @@ class ModelStore:
 
     def installed(self) -> list[Installed]:
         roles = self._roles()
-        return [Installed(path.stem, path, path.stem == roles.get("champion")) for path in self._files()]
+        return [Installed(path.stem, path, path.stem == roles["champion"]) for path in self._files()]
 
     def install(self, path: Path) -> tuple[Bundle, SelfTest]:
         """Verify, try and keep a bundle. Refuses what is older than the installed, or slower than the deadline."""
@@ -119,6 +126,8 @@ class ModelStore:
 
     def candidate(self, name: str) -> Bundle:
         """An installed bundle that could be promoted, verified."""
+        if self._config.champion:
+            raise Refused(f"models.champion = {self._config.champion!r} is configured and decides; remove it first")
         path = self.find(name)
         if path.parent != self._folder:
             raise Refused(f"model {name}: install it first: `gander bundle install {path}`")
@@ -127,19 +136,19 @@ class ModelStore:
     def promote(self, bundle: Bundle) -> None:
         """Make an installed bundle the champion."""
         name, roles = Path(bundle.manifest.file_name).stem, self._roles()
-        before = [b for b in (*roles.get("before", ()), roles.get("champion", STARTER)) if b != name]
+        before = [b for b in (*roles["before"], roles["champion"]) if b != name]
         self._write(name, before)
 
     def before(self) -> Bundle:
         """The champion before this one, verified. Raises `Refused` where there is none."""
-        before = self._roles().get("before", ())
+        before = self._roles()["before"]
         if not before:
             raise Refused("rollback: there was no champion before this one")
         return self.load(before[-1])
 
     def rollback(self) -> None:
         """Make the champion before this one the champion again."""
-        before = list(self._roles().get("before", ()))
+        before = self._roles()["before"]
         self._write(before[-1], before[:-1])
 
     def _write(self, champion: str, before: list[str]) -> None:
@@ -149,15 +158,19 @@ class ModelStore:
         except OSError as error:
             raise StateError(f"{self._folder}: cannot keep the roles: {error.strerror}") from None
 
-    def _roles(self) -> Mapping[str, list[str] | str]:
+    def _roles(self) -> _Roles:
         path = self._folder / "roles.json"
         try:
             roles = json.loads(path.read_text())
         except FileNotFoundError:
-            return {}
+            return {"champion": STARTER, "before": []}
         except (OSError, ValueError) as error:
             raise StateError(f"{path}: cannot be read: {error}; remove it to start from the starter again") from None
-        return roles if isinstance(roles, dict) else {}
+        roles = roles if isinstance(roles, dict) else {}
+        champion, before = roles.get("champion"), roles.get("before")
+        if not (isinstance(champion, str) and isinstance(before, list) and all(isinstance(b, str) for b in before)):
+            raise StateError(f"{path}: not the roles of models; remove it to start from the starter again")
+        return {"champion": champion, "before": before}
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob(f"*{SUFFIX}"))

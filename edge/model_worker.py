@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -38,6 +39,7 @@ _READY = struct.Struct("<Q")  # what a worker says once: its model is loaded
 _FATES = tuple(Fate)
 _CROP_BYTES = 4096 * 4096 * 3  # the largest square that can be asked about; pages not touched cost nothing
 _MESSAGE_BYTES = 256 * 1024
+_LOADING_NS = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +63,19 @@ class ModelWorker:
         self.name, self.role = bundle.name, role
         self.starts = 0
         self._threads, self._hang_ns = threads, hang_ns
-        self._manifest = bundle.manifest.model_dump_json()
+        manifest = bundle.manifest.model_dump_json().encode()
+        self._sizes = len(bundle.model), len(manifest)
         self._model_fd = os.memfd_create("gander-model")
-        os.truncate(self._model_fd, len(bundle.model))
-        with mmap.mmap(self._model_fd, len(bundle.model)) as memory:
-            memory[:] = bundle.model
+        os.truncate(self._model_fd, sum(self._sizes))
+        with mmap.mmap(self._model_fd, sum(self._sizes)) as memory:
+            memory[:] = bundle.model + manifest
         self._crop_fd = os.memfd_create("gander-crop")
         os.truncate(self._crop_fd, _CROP_BYTES)
         self._crop_memory = mmap.mmap(self._crop_fd, _CROP_BYTES)
         self._crop = np.frombuffer(self._crop_memory, np.uint8)
         self._process: subprocess.Popen[bytes] | None = None
+        self._dying: subprocess.Popen[bytes] | None = None
+        self._started_ns = 0
         self._socket: socket.socket | None = None
         self._asked: tuple[int, int] | None = None  # number, when
         self._failed_ns = 0
@@ -123,16 +128,26 @@ class ModelWorker:
         return _unpack(message)
 
     def tend(self) -> None:
-        """Replace the process where it is dead (after a rest that grows) or has been at one question for too long."""
+        """Replace the process where it is dead (after a rest that grows), or too long at one question or at loading."""
         now = time.monotonic_ns()
         if self._asked and now - self._asked[1] > self._hang_ns:
             self._lost(f"hung for {self._hang_ns / 1e9:.0f} s")
-        if self._socket is None and now - self._failed_ns > min(2 ** min(self.starts, 5), 30) * 250_000_000:
+        elif self._socket and not self.ready and now - self._started_ns > _LOADING_NS:
+            self._lost(f"did not load within {_LOADING_NS / 1e9:.0f} s")
+        if self._dying and self._dying.poll() is not None:
+            self._dying = None
+        # The dead one must be gone first: they share the crop's memory.
+        rested = now - self._failed_ns > 2 ** min(self.starts, 8) * 250_000_000
+        if self._socket is None and self._dying is None and rested:
             self._start()
 
     def close(self) -> None:
-        """Kill the process and give the memory back."""
+        """Kill the process and give the memory back. May be called again."""
+        if not self._crop.size:
+            return
         self._end()
+        if self._dying:
+            self._dying.wait()
         self._crop = _NO_CROP
         self._crop_memory.close()
         os.close(self._crop_fd)
@@ -141,16 +156,23 @@ class ModelWorker:
     def _start(self) -> None:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         fds = (theirs.fileno(), self._crop_fd, self._model_fd)
+        numbers = map(str, (*fds, *self._sizes, self._threads))
         self.starts += 1
+        self._started_ns = self._failed_ns = time.monotonic_ns()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "edge.model_worker", *map(str, fds), str(self._threads)],
-                pass_fds=fds,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the parent, which then closes the socket
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "edge.model_worker", *numbers],
+                    pass_fds=fds,
+                    stdin=subprocess.DEVNULL,
+                    cwd=Path(__file__).parents[1],  # where `edge` is, whatever lies in the folder we were started in
+                    start_new_session=True,  # Ctrl-C is for the parent, which then closes the socket
+                )
+            except OSError as error:  # no memory or no room for a process: later
+                log.warning("%s %s cannot be started: %s", self.role, self.name, error)
+                mine.close()
+                return
         self._socket, self._asked, self.ready = mine, None, False
-        mine.send(self._manifest.encode())
 
     def _lost(self, why: str) -> None:
         log.warning("%s %s %s: it will be started again", self.role, self.name, why)
@@ -161,8 +183,8 @@ class ModelWorker:
         if self._socket:
             self._socket.close()
         if self._process:
-            self._process.kill()
-            self._process.wait()
+            self._process.kill()  # not waited for: this may be the live path, and a dying card can hold the dead
+        self._dying = self._process or self._dying
         self._socket, self._process, self._asked, self.ready = None, None, None, False
 
 
@@ -203,20 +225,20 @@ def serve(look: Callable[[Image], tuple[Answered, int]], questions: socket.socke
 
 
 def main() -> None:
-    """Entry of the worker process: SOCKET CROPS MODEL THREADS, file descriptors inherited from the parent."""
+    """Entry of the worker process: SOCKET CROPS MODEL, inherited file descriptors, two sizes, and threads."""
     from edge.manifest import Manifest
     from edge.preprocess import prepare
     from edge.runtimes.tflite import TfliteRuntime
 
     cv2.setNumThreads(1)
-    socket_fd, crops_fd, model_fd, threads = map(int, sys.argv[1:])
+    socket_fd, crops_fd, model_fd, model_size, manifest_size, threads = map(int, sys.argv[1:])
     logging.basicConfig(format="%(name)s: %(message)s")
     questions = socket.socket(fileno=socket_fd)
     crops = np.frombuffer(mmap.mmap(crops_fd, _CROP_BYTES, prot=mmap.PROT_READ), np.uint8)
-    manifest = Manifest.model_validate_json(questions.recv(_MESSAGE_BYTES))
     with open(model_fd, "rb") as file:  # noqa: PTH123  # a descriptor has no path
         file.seek(0)
-        runtime = TfliteRuntime(file.read(), manifest, threads)
+        model, manifest = file.read(model_size), Manifest.model_validate_json(file.read(manifest_size))
+    runtime = TfliteRuntime(model, manifest, threads)
     tensor = np.empty(manifest.input.shape, manifest.input.dtype)
 
     def look(crop: Image) -> tuple[Answered, int]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +46,13 @@ class Settings:
 class Owner:
     """Carries out the owner's commands. `settings` may be read by any thread at any time."""
 
-    def __init__(self, journal: Journal, initial_mode: str, clock: Clock, node: str) -> None:
-        self._journal, self._clock, self._node = journal, clock, node
+    def __init__(
+        self, journal: Journal, initial_mode: str, clock: Clock, node: str, off: Callable[[], None] = lambda: None
+    ) -> None:
+        """`off` ends a pulse that is under way when the owner says stop."""
+        self._journal, self._clock, self._node, self._off = journal, clock, node, off
         self._ids = Ids()
-        kept: dict[str, str] = journal.call(
-            lambda _, owner: dict(owner.execute("SELECT name, value FROM setting"))
-        ).result(30)
+        kept: dict[str, str] = journal.ask(lambda owner: dict(owner.execute("SELECT name, value FROM setting")), 30.0)
         pause = None
         if until := kept.get("paused_until"):
             pause = Pause(datetime.fromisoformat(until), kept["paused_boot"], float(kept["paused_until_boot_s"]))
@@ -67,6 +70,7 @@ class Owner:
             raise Refused(f"mode {mode}: there is no such mode; use one of {', '.join(Mode)}") from None
         if wanted is not Mode.ARMED:
             self.settings = Settings(wanted, self.settings.pause)
+            self._off()
         self._keep({"mode": wanted.value}, who, f"mode {wanted}")
         self.settings = Settings(wanted, self.settings.pause)
         return f"mode is {wanted}"
@@ -77,51 +81,55 @@ class Owner:
             raise Refused(f"pause {seconds:g} s: give 0 (end the pause) to 7 days")
         until = datetime.now(UTC) + timedelta(seconds=seconds)
         pause = Pause(until, boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME) + seconds)
-        self.settings = Settings(self.settings.mode, pause)
+        if seconds:
+            self.settings = Settings(self.settings.mode, pause)
+            self._off()
         kept = {
             "paused_until": until.isoformat(),
             "paused_boot": pause.boot_id,
             "paused_until_boot_s": str(pause.until_boot_s),
         }
         self._keep(kept, who, f"pause {seconds:g}")
+        self.settings = Settings(self.settings.mode, pause)
         return f"nothing fires until {iso(until)}" if seconds else "the pause has ended"
 
     def label(self, visit: str, label: str, who: str, note: str = "") -> str:
         """Append the owner's word on who a visit was. `visit` may be shortened to where it is unique."""
         label = " ".join(label.split())
-        if not 0 < len(label) <= 100:
-            raise Refused(f"label {label!r}: give a name of 1 to 100 characters")
+        if not (0 < len(label) <= 100 and label.isprintable() and len(note) <= 1000):
+            raise Refused(f"label {label!r}: give a name of 1 to 100 characters (and a note of at most 1000)")
 
         with reader(self._journal.state / EVENTS) as events:
             visit_id = find_visit(events, visit)
 
-        def work(_: sqlite3.Connection, owner: sqlite3.Connection) -> None:
+        def work(owner: sqlite3.Connection) -> None:
             wall = datetime.now(UTC)
             row = (self._ids.new(wall), visit_id, None, label, who, iso(wall), note)
             owner.execute("INSERT INTO label VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
-        self._journal.call(work).result(30)
-        self._audit(who, f"label {visit_id} {label}", "kept")
+        self._journal.ask(work)
+        self.audit(who, f"label {visit_id} {label}")
         return f"visit {visit_id} was a {label}"
 
     def _keep(self, settings: dict[str, str], who: str, command: str) -> None:
-        def work(_: sqlite3.Connection, owner: sqlite3.Connection) -> None:
+        def work(owner: sqlite3.Connection) -> None:
             owner.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", settings.items())
 
-        self._journal.call(work).result(30)
-        self._audit(who, command, "done")
+        self._journal.ask(work)
+        self.audit(who, command)
 
-    def _audit(self, who: str, command: str, answer: str) -> None:
-        """Who asked for what: a row for the owner and an event for the feed."""
+    def audit(self, who: str, command: str, answer: str = "done") -> None:
+        """Keep who asked for what, and what came of it: a row for the owner and an event for the feed."""
         wall = datetime.now(UTC)
         event_id = self._ids.new(wall)
 
-        def work(_: sqlite3.Connection, owner: sqlite3.Connection) -> None:
+        def work(owner: sqlite3.Connection) -> None:
             owner.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?)", (event_id, iso(wall), who, command, answer))
 
-        self._journal.call(work)
+        self._journal.later(work)
         body: dict[str, Any] = {"v": 1, "id": event_id, "type": "command", "node": self._node, "wall": iso(wall)}
-        body |= {"clock_ok": self._clock.known(), "command": command, "who": who, "replayed": False}
+        body |= {"clock_ok": self._clock.known(), "media_time": None, "command": command, "who": who}
+        body |= {"answer": answer, "replayed": False}
         self._journal.event(Event(event_id, "command", body))
 
 
@@ -140,6 +148,7 @@ def find_visit(events: sqlite3.Connection, text: str) -> str:
     raise Refused(f"visit {text}: {'fits several' if rows else 'there is none'}; `gander visits` lists them")
 
 
+@cache
 def boot_id() -> str:
     """This boot's own id (Linux), empty elsewhere."""
     try:

@@ -15,11 +15,15 @@ DAY_S = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Acted:
-    """One action of the past, real or (in observe) supposed. `at` is media time, negative for before the start."""
+    """One action of the past. `at` is media time, negative for before the start.
+
+    `supposed`: only said in observe. Such actions limit what is said, never what is done.
+    """
 
     at: float
     deterrent: str
     visit_id: str
+    supposed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,10 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What is true of the house right now. `demo`: a demo model would drive a real deterrent."""
+    """What is true of the house right now.
+
+    `demo`: a demo model would drive a real deterrent. `sees_people`: the model has a label for them.
+    """
 
     media_time: float
     wall: datetime
@@ -49,6 +56,7 @@ class Moment:
     paused: bool
     controller_ready: bool
     demo: bool
+    sees_people: bool = True
 
 
 class Policy:
@@ -71,6 +79,8 @@ class Policy:
             return Decision(False, Reason.NO_VERDICT)
         if not is_threat(visit.log_odds, visit.clear, self._evidence):
             return Decision(False, Reason.WEAK_EVIDENCE)
+        if moment.mode is Mode.ARMED:
+            history = replace(history, acted=tuple(a for a in history.acted if not a.supposed))
         against = self._house(history, moment)
         if against:
             return Decision(False, against)
@@ -84,7 +94,7 @@ class Policy:
 
     def _act(self, deterrent: DeterrentConfig, moment: Moment) -> Decision:
         if moment.mode is Mode.OBSERVE:
-            return Decision(False, Reason.OBSERVE, deterrent.id, would_act=True)
+            return Decision(False, Reason.OBSERVE, deterrent.id)
         expires_ns = min(
             moment.now_ns + self._config.order_valid_ms * 1_000_000,
             moment.taken_at_ns + self._config.budget_ms * 1_000_000,
@@ -113,6 +123,8 @@ class Policy:
         moment: Moment,
     ) -> Reason | None:
         """What speaks against this deterrent."""
+        if deterrent.harms and not moment.sees_people and not deterrent.fires_unseeing:
+            return Reason.PERSON_VETO  # nobody would know that one is there
         if deterrent.quiet and not moment.clock_known:
             return Reason.CLOCK_UNKNOWN
         if deterrent.quiet and is_quiet(deterrent.quiet, moment.wall):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from edge.clock import Clock, Ids, iso
@@ -12,8 +12,9 @@ from edge.evidence import sigmoid
 from edge.journal import Journal, dump
 from edge.latency import Latencies
 from edge.media import Media
-from edge.values import Action, Decision, Event, Frame, Prediction, Reason, Role, Verdict, Visit
+from edge.values import Action, Decision, Event, Frame, Reason, Role, Verdict, Visit
 
+_MOST_UNANSWERED = 20  # rows of one visit about questions without an answer
 _QUIET = (Reason.THREAT, Reason.WEAK_EVIDENCE)  # not worth an event of their own
 
 
@@ -23,16 +24,19 @@ class _Told:
 
     reason: Reason
     reasons: set[Reason] = field(default_factory=set)
+    results: set[str] = field(default_factory=set)
     picture: str | None = None
+    unanswered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Who answers: the champion's name and version in every event."""
+    """Who answers: the champion's name and version in every event, and how much of a box's surroundings it is shown."""
 
     name: str
     version: str
     labels: tuple[str, ...]
+    margin: float
 
     def json(self) -> dict[str, str]:
         return {"name": self.name, "version": self.version, "role": Role.CHAMPION.value}
@@ -78,19 +82,26 @@ class Record:
             self._latencies.add(name, ms)
         told = self._told.get(visit.id)
         if told is None:
-            told = self._told[visit.id] = _Told(decision.reason, picture=self._media.keep(step.frame, visit))
-            self._visit_row(visit, ended=None)
-            self._tell("visit_started", step.frame.wall, visit, told, step)
+            told = self._told[visit.id] = _Told(decision.reason)
+            self._moment("visit_started", visit, told, step)
         told.reason = decision.reason
-        if step.action:
-            told.picture = self._media.keep(step.frame, visit) or told.picture
-            self._tell("action", step.frame.wall, visit, told, step)
-        elif decision.reason not in _QUIET and decision.reason not in told.reasons:
+        # A failed order is tried again at each frame, and told once.
+        if step.action and (step.action.acknowledged_at_ns or step.action.result not in told.results):
+            told.results.add(step.action.result)
+            self._moment("action", visit, told, step)
+        elif not step.action and decision.reason not in _QUIET and decision.reason not in told.reasons:
             told.reasons.add(decision.reason)
-            told.picture = self._media.keep(step.frame, visit) or told.picture
-            self._tell("suppressed", step.frame.wall, visit, told, step)
-        for prediction in step.verdict.predictions:
-            self._prediction_row(step.frame, visit, prediction, told.picture)
+            self._moment("suppressed", visit, told, step)
+        elif not step.verdict.chosen and told.unanswered < _MOST_UNANSWERED:
+            told.unanswered += 1
+            self._prediction_rows(visit, told, step)
+
+    def _moment(self, type_: str, visit: Visit, told: _Told, step: Step) -> None:
+        """Something worth a picture and a row."""
+        told.picture = self._media.keep(step.frame, visit, self.model.margin) or told.picture
+        self._visit_row(visit, ended=None)
+        self._tell(type_, step.frame.wall, visit, told, step)
+        self._prediction_rows(visit, told, step)
 
     def ended(self, visit: Visit) -> None:
         """A visitor left. One that nobody was ever asked about is not told."""
@@ -98,13 +109,14 @@ class Record:
         self._media.forget(visit.id)
         if told is None:
             return
-        ended = self._clock.wall(visit.last_seen)
+        ended = visit.first_wall + timedelta(seconds=visit.last_seen - visit.first_seen)
         self._visit_row(visit, ended=iso(ended))
         self._tell("visit", ended, visit, told, None)
 
-    def other(self, type_: str, wall: datetime, media_time: float, **facts: Any) -> None:
-        """An event that is no visit: health, model."""
-        self._send(type_, wall, {"media_time": round(media_time, 3), **facts})
+    def champion(self, model: Model) -> None:
+        """Another model judges from now on."""
+        self.model = model
+        self._send("model", datetime.now(UTC), {"media_time": None, "model": model.json(), "what": "is champion now"})
 
     def _tell(self, type_: str, wall: datetime, visit: Visit, told: _Told, step: Step | None) -> None:
         action = step.action if step and type_ == "action" else None
@@ -153,18 +165,21 @@ class Record:
             "INSERT OR REPLACE INTO visit VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             *(visit.id, visit.camera, iso(visit.first_wall), ended),
             *(visit.kind.value, visit.label, visit.label_p, visit.actions),
+            precious=True,
         )
 
-    def _prediction_row(self, frame: Frame, visit: Visit, prediction: Prediction, picture: str | None) -> None:
-        top = None
-        if prediction.label_p.size:
-            best = int(prediction.label_p.argmax())
-            top = dump([self.model.labels[best], round(float(prediction.label_p[best]), 4)])
-        self._journal.write(
-            "INSERT INTO prediction VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            *(visit.id, frame.seq, prediction.model, prediction.role.value),
-            *(prediction.fate.value, prediction.invoke_ms, top, picture),
-        )
+    def _prediction_rows(self, visit: Visit, told: _Told, step: Step) -> None:
+        """What each model said. Only of moments that are told, or the card would be written to 15 times a second."""
+        for prediction in step.verdict.predictions:
+            top = None
+            if prediction.label_p.size:
+                best = int(prediction.label_p.argmax())
+                top = dump([self.model.labels[best], round(float(prediction.label_p[best]), 4)])
+            self._journal.write(
+                "INSERT INTO prediction VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                *(visit.id, step.frame.seq, prediction.model, prediction.role.value),
+                *(prediction.fate.value, prediction.invoke_ms, top, told.picture),
+            )
 
 
 def _action(action: Action | None) -> dict[str, Any] | None:

@@ -66,6 +66,8 @@ class Rendezvous:
         Never returns later than the deadline (but for the wake-up of the thread); with no answer the verdict's
         `chosen` is None. Every model asked has a prediction with its fate.
         """
+        if deadline_ns == NO_DEADLINE:
+            self.wait_ready(_PATIENCE_NS / 1e9)  # also for one that died and is being replaced
         self.tend()
         self._number += 1
         asked_ns = time.monotonic_ns()

@@ -98,7 +98,7 @@ def replay(
         listen(event)
 
     todo = parts(config, inputs)
-    with replay_desk(config, state, models, start, " ".join(p.name for p in inputs), heard) as desk:
+    with replay_desk(config, state, models, start, " ".join(p.name for p in inputs), heard, speed == "max") as desk:
         for number, part in enumerate(todo):
             progress(part.name, number, len(todo))
             before = tally.actions

@@ -42,13 +42,10 @@ def run(state: Path, arguments: Sequence[str], seconds: float | None) -> Generat
                 time.sleep(_PERIOD_S)
                 place, events = _since(state, place)
                 yield News(events, _status(state))
-            if daemon.poll() is None:
-                daemon.send_signal(signal.SIGTERM)
-                daemon.wait(_STOP_S)
         finally:
             _stop(daemon)
         yield News(_since(state, place)[1], None)
-        if daemon.returncode:
+        if daemon.returncode > 0:
             raise _why(daemon.returncode, said)
 
 

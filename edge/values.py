@@ -187,13 +187,15 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Act or not, and why. `expires_ns` (monotonic) bounds how long the order may be carried out."""
+    """Act or not, and why. `expires_ns` (monotonic) bounds how long the order may be carried out.
+
+    With the reason `observe`, `deterrent` is the one that would have fired.
+    """
 
     act: bool
     reason: Reason
     deterrent: str | None = None
     expires_ns: int = 0
-    would_act: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,7 @@ class Action:
     ordered_at_ns: int
     acknowledged_at_ns: int
     on_ms: int
-    result: str  # "on" or why it was refused: "refused: expired", "silent", …
+    result: str  # "on"; else "expired", "silent", "no controller", "refused: …"
 
 
 @dataclass(frozen=True, slots=True)

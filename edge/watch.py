@@ -29,10 +29,11 @@ class Looker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Brain:
-    """What belongs to one champion and is replaced with it: its labels' kinds, its processes, the visits it judged."""
+    """What belongs to one champion and is replaced with it: how it sees, its processes, the visits it judged."""
 
-    name: str
+    model: Model
     demo: bool
+    crop: Callable[[Image, Box], Image]
     kinds: Kinds
     rendezvous: Rendezvous
     visits: Visits
@@ -55,7 +56,6 @@ class Watch:
         config: Config,
         capture: Capture,
         motion: Looker,
-        crop: Callable[[Image, Box], Image],
         brain: Brain,
         policy: Policy,
         house: House,
@@ -68,11 +68,11 @@ class Watch:
         deadline: bool = True,
     ) -> None:
         self.capture, self.actuator, self.brain, self.history = capture, actuator, brain, history
-        self._config, self._motion, self._crop, self._policy, self._house = config, motion, crop, policy, house
+        self._config, self._motion, self._policy, self._house = config, motion, policy, house
         self._record, self._clock, self._ids, self._tick = record, clock, ids, tick
         self._deadline_ns = config.models.deadline_ms * _MS if deadline else None
         self._deterrents = {d.id: d for d in config.deterrent}
-        self._successor: tuple[Brain, Model] | None = None
+        self._successor: Brain | None = None
         self._disturbed_until = 0.0  # media time
         self.frames = 0
 
@@ -98,7 +98,7 @@ class Watch:
         if visit is None:
             return brain.rendezvous.tend()
         looked = time.monotonic_ns()
-        verdict = brain.rendezvous.ask(self._crop(frame.image, visit.box), self._deadline(frame))
+        verdict = brain.rendezvous.ask(brain.crop(frame.image, visit.box), self._deadline(frame))
         predicted = time.monotonic_ns()
         visit, decision = self._decide(frame, visit, verdict)
         decided = time.monotonic_ns()
@@ -107,7 +107,7 @@ class Watch:
         if verdict.chosen:
             timings["invoke"] = round(verdict.chosen.invoke_ms * _MS)
         timings |= _pin(action, frame, visit)
-        if action:
+        if action and action.acknowledged_at_ns:
             visit = brain.visits.acted(visit.id)
         self._record.step(Step(frame, visit, verdict, decision, action, {k: v / _MS for k, v in timings.items()}))
 
@@ -129,21 +129,26 @@ class Watch:
             paused=self._house.paused(),
             controller_ready=self.actuator.ready(),
             demo=brain.demo and self.actuator.real,
+            sees_people=brain.kinds.has(Kind.PERSON),
         )
         return visit, self._policy.decide(visit, brain.visits.open, verdict.chosen is not None, self.history, moment)
 
     def _act(self, frame: Frame, visit: Visit, decision: Decision) -> Action | None:
-        """Order the pulse. What would have been done in observe counts towards the limits as if it had been."""
+        """Order the pulse. What may be on counts towards the limits; an order that failed does not."""
         if decision.deterrent is None:
             return None
-        self.history = self.history.with_action(Acted(frame.media_time, decision.deterrent, visit.id))
+        acted = Acted(frame.media_time, decision.deterrent, visit.id, supposed=not decision.act)
         if not decision.act:
+            self.history = self.history.with_action(acted)
             return None
         deterrent = self._deterrents[decision.deterrent]
         pattern = deterrent.on_ms, deterrent.off_ms, deterrent.count
         order = Order(self._ids.new(frame.wall), deterrent.id, deterrent.channel, *pattern, decision.expires_ns)
-        self._disturbed_until = frame.media_time + order.length_ms / 1000 + self._config.policy.settle_s
-        return self.actuator.fire(order)
+        action = self.actuator.fire(order)
+        if action.result in ("on", "silent"):  # silent: it may still come
+            self.history = self.history.with_action(acted)
+            self._disturbed_until = frame.media_time + order.length_ms / 1000 + self._config.policy.settle_s
+        return action
 
     def _mark(self, frame: Frame) -> Frame:
         """Mark frames taken while a deterrent acts and settles: a strobe is a lighting change, a jet is motion."""
@@ -159,15 +164,19 @@ class Watch:
         for visit in visits:
             self._record.ended(visit)
 
-    def succeed(self, brain: Brain, model: Model) -> None:
-        """Any thread: let a new champion take over at the next turn of the loop."""
-        self._successor = brain, model
+    def succeed(self, brain: Brain) -> None:
+        """Any thread, one at a time: let a new champion take over at the next turn of the loop."""
+        unused, self._successor = self._successor, brain
+        if unused:
+            unused.close()
 
     def _succeed(self) -> None:
-        if self._successor:
+        successor, self._successor = self._successor, None
+        if successor:
             self._end_visits(self.brain.visits.close())
             self.brain.close()
-            (self.brain, self._record.model), self._successor = self._successor, None
+            self.brain = successor
+            self._record.champion(successor.model)
 
 
 def _pin(action: Action | None, frame: Frame, visit: Visit) -> dict[str, int]:

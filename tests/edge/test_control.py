@@ -132,7 +132,7 @@ def test_going_off_does_not_wait_for_the_card(tmp_path: Path, journal: Journal, 
 def test_a_label_is_appended_and_never_replaces(tmp_path: Path, journal: Journal, owner: Owner) -> None:
     for visit in ("0190-aaaa-1111", "0190-aaaa-2222"):
         journal.write("INSERT INTO visit VALUES (?, 'cam', 'then', NULL, 'threat', 'jay', 0.9, 1)", visit)
-    journal.call(lambda events, owner_: None).result(10)
+    journal.ask(lambda owner_: None)
     assert owner.label("1111", "  blue   jay ", "me") == "visit 0190-aaaa-1111 was a blue jay"
     owner.label("0190-aaaa-1111", "hen", "me", note="I looked again")
     owner.label("last", "fox", "me")

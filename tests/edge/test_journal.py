@@ -113,13 +113,16 @@ def test_something_else_than_a_database(tmp_path: Path) -> None:
 def test_calls_answer_with_what_they_found_or_why_not(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
 
-    def write(_: sqlite3.Connection, owner: sqlite3.Connection) -> int:
+    def write(owner: sqlite3.Connection) -> int:
         owner.execute("INSERT INTO setting VALUES ('mode', 'armed')")
         return 7
 
-    assert journal.call(write).result(10) == 7
+    assert journal.ask(write) == 7
     with pytest.raises(StateError, match="UNIQUE"):
-        journal.call(write).result(10)
+        journal.ask(write)
+    with pytest.raises(StateError, match="too large"):
+        journal.ask(lambda owner: owner.execute("SELECT ?", (2**80,)))
+    journal.write("INSERT INTO visit VALUES (?, 'cam', 'then', NULL, NULL, NULL, NULL, ?)", "v", 2**80)
     journal.event(event(1))  # the writer lives on
     journal.close()
     assert events_in(tmp_path) == ["00000001"]
@@ -134,7 +137,7 @@ journal = Journal(Path(sys.argv[1]))
 for number in range(10**6):
     journal.event(event(number))
     if number % 50 == 49:
-        done = journal.call(lambda events, owner: events.execute("SELECT count(*) FROM event").fetchone()[0]).result()
+        done = journal.ask(lambda owner: owner.execute("SELECT 1").fetchone()) and number + 1
         print(done, flush=True)
 """
 
@@ -154,3 +157,17 @@ def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
         assert kept == [f"{n:08d}" for n in range(len(kept))]
         with sqlite3.connect(state / EVENTS) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_what_was_answered_as_failed_is_not_done_later(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    other = sqlite3.connect(tmp_path / EVENTS, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    journal.event(event(1))  # holds the writer
+    time.sleep(0.2)
+    with pytest.raises(StateError, match="does not answer"):
+        journal.ask(lambda owner: owner.execute("INSERT INTO setting VALUES ('mode', 'armed')"), 0.3)
+    other.execute("ROLLBACK")
+    journal.close()
+    with reader(tmp_path / OWNER) as connection:
+        assert connection.execute("SELECT count(*) FROM setting").fetchone()[0] == 0

