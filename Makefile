@@ -55,7 +55,7 @@ starter: $(STAMP_TRAINING) ## make the starter bundle anew from rendered scenes 
 	$(BIN)/python -m training.starter
 
 picture: $(STAMP) ## make the README's picture of `make run` anew
-	$(BIN)/gander run --set policy.initial_mode=armed --state $$(mktemp -d) --for 45 --picture .github/run.svg
+	$(BIN)/gander run --set policy.initial_mode=armed --state $$(mktemp -d) --for 24 --picture .github/run.svg
 
 clean: ## remove what was built; state and pictures are elsewhere and stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -151,7 +151,8 @@ def _save_picture(view: LiveView, path: Path) -> None:
     paper.print(view)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        paper.save_svg(str(path), title="make run")
+        picture = paper.export_svg(title="make run")
+        path.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL))  # nothing from elsewhere
     except OSError as error:
         raise Refused(f"{path}: the picture cannot be written: {error.strerror}") from None
 

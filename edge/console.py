@@ -97,7 +97,7 @@ def event_row(event: Mapping[str, Any]) -> tuple[RenderableType, ...]:
     elif event["type"] == "visit_started":
         reason = ""
     elif event["type"] == "visit":
-        times = f", acted upon {visit['actions']} times" if visit["actions"] else ""
+        times = {0: "", 1: ", acted upon once"}.get(visit["actions"], f", acted upon {visit['actions']} times")
         reason = f"stayed {feed.stay_s(event):.0f} s{times}"
     else:
         reason = feed.why(event)

@@ -12,6 +12,7 @@ from typing import Any
 from edge.actuators.dry import Dry
 from edge.app import Desk, Speed, line, replay_desk
 from edge.config import Config
+from edge.errors import SourceError
 from edge.frames import FrameSource, open_source
 from edge.frames.folder import FolderSource, sequences
 from edge.values import Event
@@ -68,6 +69,8 @@ def parts(config: Config, inputs: Sequence[Path]) -> list[Part]:
     camera = config.camera[0]
     found: list[Part] = []
     for path in inputs:
+        if str(path).startswith("synthetic:"):
+            raise SourceError(f"{path}: has no end to replay to; watch it with `gander run --source {path}`")
         if path.suffix.lower() == ".csv":
             found += [Part(s.seq_id, FolderSource(s.paths, camera.fps), s.label) for s in sequences(path)]
         else:
