@@ -175,3 +175,32 @@ def test_nothing_is_left_when_the_parent_is_gone(bundle: Bundle, tmp_path: Path)
     while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_a_worker_frozen_while_loading_is_replaced(
+    start: Callable[..., ModelWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.model_worker._LOADING_NS", 500 * MS)
+    worker = start()
+    frozen = worker.pid
+    os.kill(frozen, signal.SIGSTOP)
+    rendezvous = Rendezvous([worker])
+    until(lambda: worker.pid not in (0, frozen), rendezvous)
+    monkeypatch.setattr("edge.model_worker._LOADING_NS", 60_000 * MS)
+    until(lambda: worker.ready, rendezvous)
+
+
+def test_without_a_deadline_a_dead_worker_is_waited_for(start: Callable[..., ModelWorker]) -> None:
+    worker = start()
+    rendezvous = Rendezvous([worker])
+    rendezvous.wait_ready(30)
+    os.kill(worker.pid, signal.SIGKILL)
+    assert rendezvous.ask(RED, NO_DEADLINE).predictions[0].fate is Fate.FAILED
+    assert rendezvous.ask(GREEN, NO_DEADLINE).chosen is not None, "every later one has an answer again"
+
+
+def test_closing_twice_is_closing_once(start: Callable[..., ModelWorker]) -> None:
+    worker = start()
+    worker.close()
+    worker.close()
+    assert worker.pid == 0
