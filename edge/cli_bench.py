@@ -11,12 +11,13 @@ import typer
 from rich.progress import Progress
 
 from edge.bench import bench_models, bench_pipeline
+from edge.bench_faults import bench_faults
 from edge.bench_motion import bench_motion
 from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption, err, home, out, print_json, say
 from edge.console import latency_table
 from edge.model_store import ModelStore
 
-bench_app = typer.Typer(help="Measure on this machine: motion, models, the whole pipeline.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure on this machine: motion, models, pipeline, faults.", no_args_is_help=True)
 
 ChampionOption = Annotated[str | None, typer.Option(metavar="BUNDLE", help="The model to time; default the champion.")]
 
@@ -86,3 +87,20 @@ def pipeline(
     )
     out.print(latency_table({"overhead": summary["overhead_ms"]} | summary["latency_ms"]))
     say(f"idle: {summary['idle_cpu_percent']} % of one core at 10 pictures a second")
+
+
+@bench_app.command()
+def faults(
+    runs: Annotated[int, typer.Option(min=1, max=100, help="How often each fault is tried.")] = 3,
+    as_json: JsonOption = False,
+) -> None:
+    """How long the pin stays on when something breaks in mid-pulse: on recording pins, nothing real moves."""
+    with Progress(console=err, transient=True) as bar:
+        task = bar.add_task("faults", total=None)
+        summary = bench_faults(runs, progress=lambda done, of: bar.update(task, completed=done, total=of))
+    if as_json:
+        print_json({"summary": summary})
+        return
+    for fault, seconds in summary["stayed_on_s"].items():
+        say(f"{fault:36} {'still on after the pulse' if seconds is None else f'{seconds:.3f} s'}")
+    out.print(latency_table({"order to pin": summary["order_ms"]}))

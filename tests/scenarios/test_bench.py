@@ -1,0 +1,37 @@
+"""The benches run and tell what they promise; their figures are for people, and judged by nobody here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.stage import gander
+
+
+def test_bench_models(state: Path) -> None:
+    summary = gander("bench", "models", "--json", state=state).summary
+    assert set(summary["threads"]) >= {"1"}
+    assert summary["threads"]["1"]["invoke_ms"]["n"] == 60
+
+
+def test_bench_pipeline_times_every_order(state: Path) -> None:
+    summary = gander("bench", "pipeline", "--orders", 30, "--json", state=state).summary
+    assert summary["orders"] >= 30
+    assert summary["overhead_ms"]["n"] == summary["orders"]
+    assert summary["latency_ms"]["pin"]["p50"] >= summary["overhead_ms"]["p50"]
+    assert summary["idle_cpu_percent"] > 0
+
+
+def test_bench_motion_without_the_data(tmp_path: Path, state: Path) -> None:
+    summary = gander("bench", "motion", "--data", tmp_path, "--json", state=state).summary
+    assert summary["highway"] is None
+    assert "no CDnet highway here" in summary["note"]
+    assert summary["ms"]["n"] > 100
+
+
+@pytest.mark.lab
+def test_bench_faults(state: Path) -> None:
+    stayed = gander("bench", "faults", "--runs", 1, "--json", state=state, timeout=200).summary["stayed_on_s"]
+    assert stayed.pop("guard frozen and watch killed") is None, "the residue the README names"
+    assert all(seconds is not None and seconds < 4.0 for seconds in stayed.values()), stayed
