@@ -43,7 +43,7 @@ format: $(STAMP) ## let ruff put the code into its one form
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --quiet --fix .
 
-lab: $(STAMP_TRAINING) ## the heavy tests with real neighbours (minutes; caches in $(CACHE))
+lab: $(STAMP_TRAINING) ## the heavy tests with real neighbours (minutes; caches outside the checkout)
 	$(BIN)/python -m pytest -m lab --timeout 1800 $(ARGS)
 
 bench: $(STAMP) ## measure: motion, models, pipeline
