@@ -60,14 +60,14 @@ def clip(path: Path, actors: Sequence[Actor], seconds: float) -> Path:
     return path
 
 
-def bundle(state: Path, folder: Path, name: str = "colours") -> Path:
+def bundle(state: Path, folder: Path, name: str = "colours", kinds: LabelsConfig = KINDS) -> Path:
     """The colour model as a bundle signed by the device key of `state`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "colours.tflite").write_bytes(model(gain=40.0))
     (folder / "labels.txt").write_text("red\ngreen\nblue\n")
     state.mkdir(parents=True, exist_ok=True)
     key = keys.load_or_generate(state / "device.key")
-    wanted = Overrides(kinds=KINDS)
+    wanted = Overrides(kinds=kinds)
     out = folder / f"{name}.gander"
     return import_tflite(
         folder / "colours.tflite", folder / "labels.txt", key=key, out=out, name=name, overrides=wanted

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.config import LabelsConfig
 from edge.control import SOCKET, ask, me
 from edge.errors import GanderError
 from edge.journal import EVENTS
@@ -175,10 +176,11 @@ def test_the_example_configuration_is_the_default_and_checks(tmp_path: Path, sta
     assert gander("config", state=state).status == 2
 
 
-def test_check_warns_of_a_model_that_cannot_see_people(state: Path) -> None:
-    answer = gander("check", "--set", "labels.threat=['red']", state=state)
-    assert "cannot see people" in answer.out
-    assert "cannot see people" not in gander("check", state=state).out
+def test_check_warns_of_a_model_that_cannot_see_people(state: Path, tmp_path: Path) -> None:
+    blind = bundle(state, tmp_path / "blind", "blind", LabelsConfig(threat=["red"]))
+    assert "cannot see people" in gander("check", "--set", f"models.champion='{blind}'", state=state).out
+    for labels in ("[]", "['red']"):  # naming the threats makes nobody blind
+        assert "cannot see people" not in gander("check", "--set", f"labels.threat={labels}", state=state).out
 
 
 @pytest.mark.parametrize(
