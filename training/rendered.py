@@ -26,6 +26,7 @@ Truth = Sequence[tuple[str, Box]]
 _MATTERS = ("person", "jay", "hen")
 _MEANT = 0.5  # a box shows a thing when it covers this much of the thing, or the thing this much of the box
 _SMALL = 0.08  # a thing that is less of the box than this is hardly to be seen in it
+_TINY = 0.08  # a part of a person that is less of him than this is a shoe, and blown up not unlike a hen
 _ABSENT = 0.1  # a thing that is in the box by no more than this part is not in it
 _START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -66,7 +67,7 @@ def name(box: Box, view: Box, truth: Truth) -> str | None:
             continue  # an insect is nothing
         if shared >= _MEANT * thing.area and thing.area >= _SMALL * box.area:
             whole.add(label)
-        elif shared >= _MEANT * box.area:
+        elif shared >= _MEANT * box.area and (label != "person" or box.area >= _TINY * thing.area):
             part.add(label)
         elif shared > _ABSENT * min(box.area, thing.area) or view.overlap(thing) >= _MEANT * thing.area:
             doubtful.add(label)
@@ -117,14 +118,14 @@ def _others(truth: Truth, random: np.random.Generator) -> Iterator[Box]:
     """
     hens = [thing for label, thing in truth if label == "hen"]
     for label, thing in truth:
-        if label in LABELS and random.random() < (0.25 if label == "hen" else 0.8):
+        if label in LABELS and random.random() < (0.5 if label == "hen" else 0.8):
             yield _jittered(thing, random)
     if len(hens) >= 2 and random.random() < 0.8:
         one, other = random.choice(len(hens), 2, replace=False)
         yield hens[one].union(hens[other])
     if random.random() < 0.4:
         yield _anywhere(np.exp(random.uniform(np.log(0.02), np.log(0.3), 2)), random)
-    if random.random() < 0.4:
+    if random.random() < 0.6:
         yield _anywhere(random.uniform((0.08, 0.25), (0.5, 0.7)), random)
 
 
@@ -134,7 +135,7 @@ def _anywhere(size: NDArray[np.floating], random: np.random.Generator) -> Box:
 
 def _jittered(thing: Box, random: np.random.Generator) -> Box:
     """About this box, inside the picture: a part of it that moves, or more than it when its shadow does too."""
-    (x, y), (w, h) = thing.centre, np.exp(random.uniform(np.log(0.3), np.log(1.5), 2)) * (thing.w, thing.h)
+    (x, y), (w, h) = thing.centre, np.exp(random.uniform(np.log(0.2), np.log(1.5), 2)) * (thing.w, thing.h)
     x, y = x + 0.25 * thing.w * random.uniform(-1.0, 1.0), y + 0.25 * thing.h * random.uniform(-1.0, 1.0)
     left, top = min(max(x - w / 2, 0.0), 0.999), min(max(y - h / 2, 0.0), 0.999)
     right, bottom = min(max(x + w / 2, left + 0.001), 1.0), min(max(y + h / 2, top + 0.001), 1.0)
