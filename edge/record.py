@@ -80,28 +80,28 @@ class Record:
         visit, decision = step.visit, step.decision
         for name, ms in step.timings.items():
             self._latencies.add(name, ms)
-        told = self._told.get(visit.id)
-        if told is None:
-            told = self._told[visit.id] = _Told(decision.reason)
-            self._moment("visit_started", visit, told, step)
-        told.reason = decision.reason
+        moments = [] if visit.id in self._told else ["visit_started"]
+        told = self._told.setdefault(visit.id, _Told(decision.reason))
         # A failed order is tried again at each frame, and told once.
         if step.action and (step.action.acknowledged_at_ns or step.action.result not in told.results):
             told.results.add(step.action.result)
-            self._moment("action", visit, told, step)
+            moments.append("action")
         elif not step.action and decision.reason not in _QUIET and decision.reason not in told.reasons:
             told.reasons.add(decision.reason)
-            self._moment("suppressed", visit, told, step)
-        elif not step.verdict.chosen and told.unanswered < _MOST_UNANSWERED:
-            told.unanswered += 1
+            moments.append("suppressed")
+        told.reason = decision.reason
+        for moment in moments:
+            self._moment(moment, visit, told, step)
+        unanswered = not step.verdict.chosen and told.unanswered < _MOST_UNANSWERED
+        told.unanswered += unanswered
+        if moments or unanswered:
             self._prediction_rows(visit, told, step)
 
     def _moment(self, type_: str, visit: Visit, told: _Told, step: Step) -> None:
-        """Something worth a picture and a row."""
+        """Something worth a picture and an event."""
         told.picture = self._media.keep(step.frame, visit, self.model.margin) or told.picture
         self._visit_row(visit, ended=None)
         self._tell(type_, step.frame.wall, visit, told, step)
-        self._prediction_rows(visit, told, step)
 
     def ended(self, visit: Visit) -> None:
         """A visitor left. One that nobody was ever asked about is not told."""

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.journal import EVENTS, reader
 from tests.stage import COLOURS, Actor, Answer, clip, gander
 
 JAY = Actor("red", 2.0, 6.0)
@@ -125,6 +126,9 @@ def test_what_a_replay_keeps_when_asked(tmp_path: Path, state: Path) -> None:
     assert {p.name for p in state.iterdir()} == before, "a replay writes nothing into the real journal"
     shown = gander("visits", "--json", state=tmp_path / "kept").objects[:-1]
     assert [(v["label"], v["kind"], v["actions"]) for v in shown] == [("red", "threat", 1)]
+    with reader(tmp_path / "kept" / EVENTS) as events:
+        rows = events.execute("SELECT visit_id, seq, model FROM prediction").fetchall()
+    assert len(rows) == len({tuple(row) for row in rows}) == 3, "one row a question, of the moments that are told"
     pictures = list((tmp_path / "kept" / "pictures").rglob("*.jpg"))
     assert len(pictures) == 6, "crop and marked view of its start, its action and what was held"
     assert all(cv2.imread(str(picture)) is not None for picture in pictures)
