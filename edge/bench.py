@@ -39,6 +39,8 @@ class Scene:
     """
 
     live = False
+    reopened = 0
+    trouble = ""
     skipped = 0
 
     def __init__(self, fps: float, seconds: float, moving: bool, size: tuple[int, int] = (1280, 720)) -> None:

@@ -27,7 +27,7 @@ from edge.check import check as check_all
 from edge.cli_bench import bench_app
 from edge.cli_bundle import bundle_app
 from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption, command, err, home, out, print_json, say
-from edge.config import example
+from edge.config_file import example
 from edge.console import LiveView, events_table, latency_table, status_table, summary_table, visits_table
 from edge.control import ask
 from edge.errors import GanderError, Refused, StateError

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from edge.app import offline, state_directory
-from edge.config import Config, load
+from edge.config import Config
+from edge.config_file import load
 from edge.control import ask, me
 from edge.errors import NotRunning
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
-from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from edge.errors import ConfigError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -41,10 +35,15 @@ class NodeConfig(Section):
 class CameraConfig(Section):
     id: Name = Field("cam", description="Short name of the camera, in every event")
     source: str = Field(
-        "synthetic:day", min_length=1, description="synthetic:SCENE, a clip, a folder of pictures; live cameras follow"
+        "synthetic:day",
+        min_length=1,
+        description="picamera, /dev/video0, rtsp://…, http://… (MJPEG), a clip, a folder of pictures, synthetic:SCENE",
     )
+    credentials: str = Field("", description="File holding user:password of a network camera; never put it in source")
     fps: float = Field(15.0, ge=0.2, le=60.0, description="Pictures per second")
     size: tuple[int, int] = Field((1280, 720), description="Width and height, where the source can choose")
+    rotate: Literal[0, 90, 180, 270] = Field(0, description="Degrees to turn the picture by, clockwise")
+    stale_s: float = Field(5.0, ge=1.0, le=120.0, description="A live camera silent for so long is opened again")
     zones: list[Polygon] = Field([], description="Polygons (x, y in 0..1) where motion counts; none: everywhere")
     masks: list[Polygon] = Field([], description="Privacy masks: painted black before anything else sees the picture")
 
@@ -52,6 +51,8 @@ class CameraConfig(Section):
     def _size(self) -> CameraConfig:
         if not all(64 <= side <= 8192 for side in self.size):
             raise ValueError("size: width and height must each be 64 to 8192")
+        if re.match(r"[a-z][a-z0-9+.-]*://[^/]*:[^/]*@", self.source):
+            raise ValueError("source: no password here; put user:password into a file and name it as credentials")
         return self
 
 
@@ -79,8 +80,10 @@ class LabelsConfig(Section):
 
 class ModelsConfig(Section):
     champion: str = Field("", description="Bundle trusted first: a name or a file; empty: the one promoted last")
+    standby: str = Field("", description="Small fast bundle trusted while the champion is late or dead; empty: none")
     deadline_ms: int = Field(400, ge=20, le=5000, description="An answer counts until this long after the frame")
-    threads: int = Field(0, ge=0, le=16, description="Threads of the model; 0: chosen from the number of cores")
+    threads: int = Field(0, ge=0, le=16, description="Threads of the champion; 0: what the standby leaves of the cores")
+    standby_threads: int = Field(1, ge=1, le=16, description="Threads of the standby")
     trusted_keys: list[str] = Field([], description="Files of public keys whose bundles are accepted")
     allow_unsigned: bool = Field(False, description="Accept bundles without a signature (for a desk)")
 
@@ -112,6 +115,7 @@ class DeterrentConfig(Section):
     id: Name = Field("light", description="Name of the deterrent, in every action")
     kind: Literal["light", "siren", "water", "servo", "relay"] = Field("light", description="What it does")
     enabled: bool = Field(True, description="False: never fires")
+    cameras: list[Name] = Field([], description="Ids of the cameras it answers; none: all of them")
     channel: int = Field(0, ge=0, le=7, description="Channel of the controller")
     pin: int = Field(17, ge=0, le=27, description="GPIO (BCM number) of the channel, for the guard on this Pi")
     active_high: bool = Field(True, description="False: the relay board switches on when the pin is low")
@@ -164,20 +168,67 @@ class ControllerConfig(Section):
 
 class JournalConfig(Section):
     queue: int = Field(2000, ge=100, le=100000, description="Records that may wait for a slow card")
+    days: int = Field(400, ge=7, le=36500, description="Events are kept so long; those of labelled visits for ever")
 
 
 class MediaConfig(Section):
     per_visit: int = Field(3, ge=0, le=20, description="Most moments of one visit kept as pictures")
     queue: int = Field(8, ge=1, le=64, description="Pictures that may wait for a slow card, each in memory")
     quality: int = Field(85, ge=30, le=100, description="JPEG quality")
+    max_mb: int = Field(2000, ge=10, le=10**7, description="Most megabytes of pictures; beyond, the oldest go first")
+    days: int = Field(30, ge=1, le=36500, description="Pictures are kept so long; labelled ones for ever")
+    person_hours: float = Field(24.0, ge=0.0, le=8760.0, description="Pictures with a person are kept so long")
+    publish_people: bool = Field(False, description="Let pictures with a person leave this machine")
+    per_day_mb: int = Field(300, ge=1, le=10**6, description="Most megabytes of pictures written in a day")
+    decoy_mb: int = Field(100, ge=0, le=10**6, description="Exact pictures the models were shown, for judging others")
     min_free: Fraction = Field(0.15, description="Share of the disk that stays free: below it no picture is saved")
+
+
+class MqttConfig(Section):
+    """MQTT 5, or 3.1.1 where the broker has no 5. On as soon as there is a host."""
+
+    host: str = Field("", max_length=253, description="Broker; empty: none (on a desk, an embedded one)")
+    port: int = Field(0, ge=0, le=65535, description="0: 8883 with TLS, 1883 without")
+    tls: bool | None = Field(
+        None, description="Unset: on, but for a broker on this machine. false: plain, also on a LAN"
+    )
+    ca: str = Field("", description="File of the certificate authority; empty: the system's")
+    certificate: str = Field("", description="File of the client certificate, where the broker asks for one")
+    key: str = Field("", description="File of its private key")
+    user: str = Field("", description="User name")
+    password_file: str = Field("", description="File holding the password")
+    root: Annotated[str, Field(pattern=r"^[^#+/\x00]+(/[^#+/\x00]+)*$")] = Field(
+        "gander", description="First of topics"
+    )
+    commands: bool = Field(True, description="Obey commands that come by MQTT")
+    ignore_s: float = Field(5.0, ge=0.0, le=60.0, description="Commands are ignored for so long after connecting")
+    late_s: float = Field(60.0, ge=1.0, le=86400.0, description="Older events go to event/late, not to event")
+
+    @property
+    def local(self) -> bool:
+        """Whether the broker is on this machine."""
+        return self.host == "localhost" or self.host == "::1" or self.host.startswith("127.")
+
+    @property
+    def secure(self) -> bool:
+        return not self.local if self.tls is None else self.tls
+
+    @property
+    def service(self) -> int:
+        """The port that is meant."""
+        return self.port or (8883 if self.secure else 1883)
+
+
+class JsonlConfig(Section):
+    path: str = Field("", description="File every event is appended to, one JSON object a line; empty: none")
+    max_mb: int = Field(100, ge=1, le=10**5, description="Beyond, the file is kept once as FILE.1 and begun anew")
 
 
 class Config(Section):
     """The whole of `gander.toml`."""
 
     node: NodeConfig = NodeConfig()
-    camera: list[CameraConfig] = Field([CameraConfig()], min_length=1, max_length=1)
+    camera: list[CameraConfig] = Field([CameraConfig()], min_length=1, max_length=8)
     motion: MotionConfig = MotionConfig()
     visits: VisitConfig = VisitConfig()
     labels: LabelsConfig = LabelsConfig()
@@ -188,6 +239,8 @@ class Config(Section):
     controller: ControllerConfig = ControllerConfig()
     journal: JournalConfig = JournalConfig()
     media: MediaConfig = MediaConfig()
+    mqtt: MqttConfig = MqttConfig()
+    jsonl: JsonlConfig = JsonlConfig()
 
     @model_validator(mode="after")
     def _distinct(self) -> Config:
@@ -199,103 +252,14 @@ class Config(Section):
         ):
             if len(set(values)) < len(values):
                 raise ValueError(f"{what}: each must be given once, got {values}")
+        cameras = {c.id for c in self.camera}
+        for deterrent in self.deterrent:
+            if unknown := [name for name in deterrent.cameras if name not in cameras]:
+                there = ", ".join(sorted(cameras))
+                raise ValueError(f"deterrent {deterrent.id!r}: there is no camera {unknown[0]!r}; there are {there}")
         if self.models.deadline_ms >= self.policy.budget_ms:
             raise ValueError(
                 f"models.deadline_ms = {self.models.deadline_ms} must be below policy.budget_ms = "
                 f"{self.policy.budget_ms}: the slowest answer would be too old to act upon"
             )
         return self
-
-
-def load(path: Path | None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
-    """Read `path` (none: the defaults), apply `K=V` overrides, check everything. Raises `ConfigError`."""
-    raw: dict[str, Any] = {}
-    if path is not None:
-        try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ConfigError(f"{path}: no such file; `gander config --example` prints one to start from") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read as text: {error}") from None
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise ConfigError(f"{path}: not TOML: {error}") from None
-    where = str(path) if path else "defaults"
-    for override in overrides:
-        _override(raw, override)
-    try:
-        return Config.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError(f"{where}: {_first(error)}") from None
-
-
-def _override(raw: dict[str, Any], text: str) -> None:
-    """Apply `section.key=value`; `section.0.key=value` for a list of tables. The value is TOML, or a bare word."""
-    path, equals, value = text.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise ConfigError(f"--set {text}: write it as section.key=value")
-    try:
-        parsed = tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
-        parsed = value
-    except RecursionError:
-        raise ConfigError(f"--set {text[:40]}…: nested too deeply") from None
-    here: Any = raw
-    for key, following in pairwise(keys):
-        fresh: Any = [] if following.isdigit() else {}
-        if isinstance(here, list):
-            if key == str(len(here)):
-                here.append(fresh)
-            if not key.isdigit() or int(key) >= len(here):
-                raise ConfigError(f"--set {text}: no entry {key} in that list, it has {len(here)}")
-            here = here[int(key)]
-        else:
-            here = here.setdefault(key, fresh)
-        if not isinstance(here, dict | list):
-            raise ConfigError(f"--set {text}: {key} is a value, not a section")
-    last = keys[-1]
-    if isinstance(here, list):
-        raise ConfigError(f"--set {text}: name a key inside entry {last}")
-    here[last] = parsed
-
-
-def _first(error: ValidationError) -> str:
-    """The first thing to mend, in one line."""
-    problems = error.errors()
-    first = problems[0]
-    where = ".".join(str(part) for part in first["loc"]) or "file"
-    what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-    got = "" if isinstance(first["input"], dict | Section) else f", got {json.dumps(first['input'], default=str)}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where}: {what}{got}{more}"
-
-
-def example() -> str:
-    """The documented default configuration as TOML, generated from the models."""
-    lines = ["# Gander's configuration. Every value shown is the default; delete what you do not change.", ""]
-    for name, info in Config.model_fields.items():
-        value = info.get_default(call_default_factory=True)
-        many = isinstance(value, list)
-        section = value[0] if many else value
-        lines.append(f"[[{name}]]" if many else f"[{name}]")
-        for key, field in type(section).model_fields.items():
-            lines.append(f"# {field.description}{_bounds(field.metadata)}")
-            current = getattr(section, key)
-            lines.append(f"# {key} = …" if current is None else f"{key} = {_toml(current)}")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _bounds(metadata: list[Any]) -> str:
-    parts = []
-    for constraint in metadata:
-        for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
-            if hasattr(constraint, attribute):
-                parts.append(f"{sign} {getattr(constraint, attribute):g}")
-    return f" ({', '.join(parts)})" if parts else ""
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, tuple):
-        value = list(value)
-    return json.dumps(value, ensure_ascii=False)

@@ -76,7 +76,8 @@ class Frame:
     """One picture from one camera.
 
     `taken_at_ns` is `time.monotonic_ns` at the start of the exposure; `media_time` is seconds since the
-    source began; `wall` is aware UTC. `disturbed` is set while a deterrent acts and settles.
+    source began; `wall` is aware UTC. `disturbed` is set while a deterrent acts and settles. `exposure_ms` and `gain`
+    (1: none) are the camera's own, where it tells.
     """
 
     camera: str
@@ -87,6 +88,8 @@ class Frame:
     image: Image
     luma: Luma
     disturbed: bool = False
+    exposure_ms: float | None = None
+    gain: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ class Shot:
     luma: Luma
     media_time: float
     taken_at_ns: int | None = None
+    exposure_ms: float | None = None
+    gain: float | None = None
 
 
 def always(media_time: float) -> bool:
@@ -39,12 +41,16 @@ def always(media_time: float) -> bool:
 class FrameSource(Protocol):
     """One camera, clip or folder. `live`: it delivers at its own pace and never ends by itself.
 
-    Raises `SourceError` when it cannot be opened; a single picture that cannot be read is skipped and counted.
+    What is recorded raises `SourceError` when it cannot be opened; a live one is opened again and again, for as long
+    as it takes, and says meanwhile what is wrong. A single picture that cannot be read is skipped and counted.
     """
 
     live: bool
     fps: float
     skipped: int
+    reopened: int
+    trouble: str
+    """Why no pictures come, for people; empty while they do."""
 
     def shots(self, wanted: Wanted = always) -> Generator[Shot, None, None]:
         """Pictures in order, each once, except those not `wanted`. Closing the iterator releases the source."""

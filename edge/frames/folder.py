@@ -25,6 +25,8 @@ class FolderSource:
     """Single pictures, played in the order given, 1/fps apart. Raises `SourceError` where there is none."""
 
     live = False
+    reopened = 0
+    trouble = ""
 
     def __init__(self, paths: Ordered[Path], fps: float = 15.0) -> None:
         if not paths:

@@ -31,6 +31,8 @@ class ClipSource:
     """
 
     live = False
+    reopened = 0
+    trouble = ""
 
     def __init__(self, path: Path) -> None:
         self.path = path

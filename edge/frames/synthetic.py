@@ -23,6 +23,8 @@ class SyntheticSource:
     """
 
     live = False
+    reopened = 0
+    trouble = ""
 
     def __init__(
         self, scene: str = "day", seed: int = 0, fps: float = 15.0, size: tuple[int, int] = (1280, 720)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import Config, example, load
+from edge.config import Config
+from edge.config_file import example, load
 from edge.errors import ConfigError
 
 
