@@ -58,18 +58,25 @@ class FrameSource(Protocol):
 
 
 def open_source(camera: CameraConfig) -> FrameSource:
-    """The source a configuration names: `synthetic:SCENE`, a folder of pictures, one picture, or a clip.
+    """The source a configuration names: a camera, `synthetic:SCENE`, a folder of pictures, one picture, or a clip.
 
-    Raises `SourceError` when there is nothing there to watch.
+    Raises `SourceError` when there is nothing there to watch. A camera that is merely away is no error: its source
+    waits for it.
     """
     # Imported when chosen: an adapter may need a library that only its own kind of machine has.
     source = camera.source
+    if re.fullmatch(r"picamera(:\d+)?", source):
+        from edge.frames.picamera import open_picamera
+
+        return open_picamera(camera)
+    if re.match(r"[a-z][a-z0-9+.-]*://|/dev/|\d+$", source, re.IGNORECASE):
+        from edge.frames.stream import open_stream
+
+        return open_stream(camera)
     if source.startswith("synthetic:"):
         from edge.frames.synthetic import SyntheticSource
 
         return SyntheticSource.parse(source, camera.fps, camera.size)
-    if re.match(r"[a-z][a-z0-9+.-]*://|/dev/|\d+$", source):
-        raise SourceError(f"{source}: live cameras are not supported yet; give a clip, a folder or synthetic:day")
     path = Path(source).expanduser()
     from edge.frames.folder import PICTURES, FolderSource, pictures
 
