@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,33 +20,37 @@ from edge.actuators import Actuator
 from edge.actuators.controller import Controller
 from edge.actuators.dry import Dry
 from edge.bundle import Bundle
-from edge.capture import Capture
+from edge.capture import Cameras, Capture
 from edge.clock import Clock, Ids, LiveClock, ReplayClock
 from edge.commands import handlers
-from edge.config import Config, LabelsConfig
+from edge.config import Config, DeterrentConfig
 from edge.control import SOCKET, Control, Handler
-from edge.errors import ConfigError, StateError
-from edge.evidence import Kinds
+from edge.errors import GanderError, NotRunning, Refused
 from edge.frames import FrameSource, open_source
-from edge.journal import EVENTS, Journal, reader
+from edge.health import disk, problems, temperature
+from edge.journal import Journal
 from edge.latency import Latencies
+from edge.lineup import Lineup, lineup, threads
 from edge.media import Media
 from edge.model_store import ModelStore
 from edge.model_worker import ModelWorker
 from edge.motion import MotionDetector
 from edge.owner import Owner
-from edge.policy import DAY_S, Acted, History, Policy
+from edge.past import past
+from edge.policy import History, Policy
 from edge.preprocess import square_crop
-from edge.record import Model, Record
+from edge.record import Record
 from edge.rendezvous import Rendezvous
-from edge.values import WHOLE, Box, Event, Frame, Image, Mode, Motion, Role
+from edge.rounds import Rounds
+from edge.values import WHOLE, Box, Event, Frame, Image, Mode, Motion
 from edge.visits import Visits
-from edge.watch import Brain, House, Looker, Watch
+from edge.watch import Brain, House, Watch
 
 log = logging.getLogger(__name__)
 
 Speed = Literal["real", "max"]
 Listener = Callable[[Event], None]
+_TEST_S = 5.0  # how long a test fire waits for the loop
 
 
 def state_directory(config: Config, chosen: Path | None) -> Path:
@@ -67,7 +72,7 @@ class Desk:
     journal: Journal
     media: Media
     store: ModelStore
-    bundle: Bundle
+    lineup: Lineup
     rendezvous: Rendezvous
     close_models: Callable[[], None]
     latencies: Latencies
@@ -92,53 +97,38 @@ def desk(
     cv2.setNumThreads(1)  # pictures are small; the other cores are the model's
     with contextlib.ExitStack() as stack:
         store = ModelStore(models, config.models)
-        bundle = store.champion()
-        kinds_of(config, bundle)  # a glob that fits no label is refused before anything starts
+        chosen = lineup(config, store)  # what does not fit is refused before anything starts
         journal = Journal(state, config.journal.queue, patient)
         stack.callback(journal.close)
         media = Media(state, config.media, journal, ids, patient)
         stack.callback(media.close)
-        rendezvous, close = open_models(config, bundle)
+        rendezvous, close = open_models(config, chosen)
         stack.callback(close)
         latencies = Latencies()
-        record = Record(config.node.name, model_of(bundle), journal, media, latencies, clock, ids, replayed, listen)
-        yield Desk(config, state, clock, ids, journal, media, store, bundle, rendezvous, close, latencies, record)
+        record = Record(config.node.name, chosen, journal, media, latencies, clock, ids, replayed, listen)
+        yield Desk(config, state, clock, ids, journal, media, store, chosen, rendezvous, close, latencies, record)
 
 
-def model_of(bundle: Bundle) -> Model:
-    """What events and pictures need to know of a champion."""
-    return Model(bundle.name, bundle.version, bundle.labels, bundle.manifest.input.crop.margin)
-
-
-def open_models(config: Config, bundle: Bundle) -> tuple[Rendezvous, Callable[[], None]]:
+def open_models(config: Config, lineup: Lineup) -> tuple[Rendezvous, Callable[[], None]]:
     """Start the models' processes. Returns the rendezvous and what ends them."""
-    worker = ModelWorker(bundle, Role.CHAMPION, config.models.threads)
-    return Rendezvous([worker]), worker.close
+    workers: list[ModelWorker] = []
 
+    def close() -> None:
+        for worker in workers:
+            worker.close()
 
-def kinds_of(config: Config, bundle: Bundle) -> Kinds:
-    """Which of the champion's labels are of which kind. Raises `ConfigError` for a glob that fits none.
-
-    A kind that is not configured is the bundle's own suggestion: who names the threats is not blind to people by that.
-    """
-    ours, theirs = config.labels, bundle.manifest.suggested_kinds
-    chosen = LabelsConfig(
-        threat=ours.threat or theirs.threat,
-        resident=ours.resident or theirs.resident,
-        person=ours.person or theirs.person,
-    )
-    kinds = Kinds(bundle.labels, chosen)
-    if missing := kinds.unmatched(ours):
-        raise ConfigError(
-            f"labels: {', '.join(map(repr, missing))} fits no label of model {bundle.name}; "
-            f"`gander bundle verify` lists all {len(bundle.labels)}, the first is {bundle.labels[0]!r}"
-        )
-    return kinds
+    try:
+        for model, bundle, count in zip(lineup.models, lineup.bundles, threads(config.models), strict=False):
+            workers.append(ModelWorker(bundle, model.role, count))
+    except BaseException:
+        close()
+        raise
+    return Rendezvous(workers), close
 
 
 def line(
     desk: Desk,
-    source: FrameSource,
+    sources: Sequence[FrameSource],
     actuator: Actuator,
     *,
     speed: Speed = "real",
@@ -147,14 +137,18 @@ def line(
     history: History | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> Watch:
-    """One camera's line, from the frames to the pin. Without `house` it acts as if armed (replay)."""
-    config, camera = desk.config, desk.config.camera[0]
-    looker: Looker = MotionDetector(config.motion, camera) if motion else _Everything()
+    """The line from the frames to the pin; `sources` of the first cameras, or of all.
+
+    Without `house` it acts as if armed (replay).
+    """
+    config, turn, began_ns = desk.config, threading.Condition(), time.monotonic_ns()
+    cameras = config.camera[: len(sources)]
+    captures = [Capture(s, c, desk.clock, speed, turn, began_ns) for s, c in zip(sources, cameras, strict=True)]
     return Watch(
         config,
-        Capture(source, camera, desk.clock, speed),
-        looker,
-        brain(desk, desk.bundle, desk.rendezvous, desk.close_models, motion),
+        Cameras(captures, turn),
+        {camera.id: MotionDetector(config.motion, camera) if motion else _Everything() for camera in cameras},
+        brain(desk, desk.lineup, desk.rendezvous, desk.close_models, motion),
         Policy(config.policy, config.evidence, config.deterrent),
         house or House(lambda: Mode.ARMED, lambda: False),
         actuator,
@@ -167,12 +161,15 @@ def line(
     )
 
 
-def brain(desk: Desk, bundle: Bundle, rendezvous: Rendezvous, close: Callable[[], None], motion: bool = True) -> Brain:
+def brain(desk: Desk, lineup: Lineup, rendezvous: Rendezvous, close: Callable[[], None], motion: bool = True) -> Brain:
     """What judges with one champion. Without `motion` each picture as a whole is one visitor, at once."""
-    model, kinds, config = model_of(bundle), kinds_of(desk.config, bundle), desk.config
-    crop = partial(square_crop, margin=model.margin) if motion else _whole
-    visits = Visits(config.visits, config.evidence, kinds, desk.ids, config.camera[0].id, confirm=motion)
-    return Brain(model, bundle.manifest.demo, crop, kinds, rendezvous, visits, close)
+    config = desk.config
+    crop = partial(square_crop, margin=lineup.champion.margin) if motion else _whole
+    visits = {
+        camera.id: Visits(config.visits, config.evidence, lineup.kinds, desk.ids, camera.id, confirm=motion)
+        for camera in config.camera
+    }
+    return Brain(lineup, crop, rendezvous, visits, close)
 
 
 class _Everything:
@@ -180,6 +177,15 @@ class _Everything:
 
     def look(self, frame: Frame) -> Motion:
         return Motion(frame, (WHOLE,))
+
+
+def chosen_deterrent(config: Config, name: str) -> DeterrentConfig:
+    """The deterrent of a name; the first one where none is given. Raises `Refused`."""
+    for deterrent in config.deterrent:
+        if name in ("", deterrent.id):
+            return deterrent
+    there = ", ".join(d.id for d in config.deterrent) or "none is configured"
+    raise Refused(f"deterrent {name!r}: there is no such; there are: {there}")
 
 
 def _whole(image: Image, box: Box) -> Image:
@@ -216,8 +222,8 @@ class Appliance:
     def status(self) -> dict[str, Any]:
         """How it is, for `gander status`, the live view and the feed."""
         desk, watch, settings = self.desk, self.watch, self.owner.settings
-        brain, capture = watch.brain, watch.capture
-        return {
+        brain = watch.brain
+        facts: dict[str, Any] = {
             "node": desk.config.node.name,
             "pid": os.getpid(),
             "state": str(desk.state),
@@ -225,37 +231,58 @@ class Appliance:
             "clock_known": desk.clock.known(),
             "mode": settings.mode.value,
             "paused": self.owner.paused(),
-            "source": desk.config.camera[0].source,
+            "source": ", ".join(camera.source for camera in desk.config.camera),
+            "cameras": [capture.status() for capture in watch.cameras.captures],
             "frames": watch.frames,
-            "dropped": capture.dropped,
-            "skipped": capture.skipped,
-            "model": brain.model.name,
-            "demo": brain.demo,
+            "dropped": watch.cameras.dropped,
+            "skipped": watch.cameras.skipped,
+            "model": brain.lineup.champion.name,
+            "demo": brain.lineup.demo,
             "models": brain.rendezvous.status(),
             "controller": watch.actuator.name,
             "controller_ready": watch.actuator.ready(),
             "controller_facts": watch.actuator.facts(),
-            "visits": [{"id": v.id, "label": v.label, "kind": v.kind.value} for v in brain.visits.open],
+            "acting": watch.actuator.acting_until_ns() > 0,
+            "deterrents": [{"id": d.id, "kind": d.kind, "enabled": d.enabled} for d in desk.config.deterrent],
+            "visits": [{"id": v.id, "camera": v.camera, "label": v.label, "kind": v.kind.value} for v in brain.open],
             "journal": {
                 "waiting": desk.journal.waiting,
                 "committed": desk.journal.committed,
                 "dropped": desk.journal.dropped,
             },
-            "pictures_dropped": desk.media.dropped,
-            "visitors_discarded": brain.visits.discarded,
+            "pictures": getattr(desk.media, "facts", dict)(),
+            "visitors_discarded": sum(visits.discarded for visits in brain.visits.values()),
+            "disk": disk(desk.state),
+            "temperature": temperature(),
             "latency_ms": desk.latencies.summary(),
         }
+        return facts | {"problems": [{"what": p.what, "advice": p.advice} for p in problems(facts)]}
 
-    def take_over(self, bundle: Bundle) -> None:
+    def take_over(self, champion: Bundle) -> None:
         """Load another champion beside the running one, then let it take over."""
-        rendezvous, close = open_models(self.desk.config, bundle)
+        chosen = lineup(self.desk.config, self.desk.store, champion)
+        rendezvous, close = open_models(self.desk.config, chosen)
         try:
-            successor = brain(self.desk, bundle, rendezvous, close)
+            successor = brain(self.desk, chosen, rendezvous, close)
             rendezvous.wait_ready(20.0)
         except BaseException:
             close()
             raise
         self.watch.succeed(successor)
+
+    def test_fire(self, who: str, deterrent: str) -> str:
+        """Have a deterrent fire once, the first where none is named, and say what came of it."""
+        chosen = chosen_deterrent(self.desk.config, deterrent)
+        done = self.watch.test_fire(chosen.id, who)
+        try:
+            action = done.result(_TEST_S)
+        except TimeoutError:
+            done.cancel()
+            raise GanderError("test fire: the loop does not answer; `gander status` says how it is") from None
+        if not action.acknowledged_at_ns:
+            raise GanderError(f"test fire of {chosen.id}: {action.result}")
+        after_ms = (action.acknowledged_at_ns - action.ordered_at_ns) / 1e6
+        return f"{chosen.id} fired ({action.pattern} ms), {after_ms:.1f} ms after the order"
 
 
 @contextlib.contextmanager
@@ -264,25 +291,32 @@ def appliance(config: Config, state: Path, listen: Listener | None = None) -> It
     clock = LiveClock()
     with contextlib.ExitStack() as stack:
         made = stack.enter_context(desk(config, state, state, clock, Ids(), listen=listen))
-        source = open_source(config.camera[0])
+        sources = [open_source(camera) for camera in config.camera]
         actuator = open_actuator(config)
         stack.callback(actuator.close)
         owner = Owner(made.journal, config.policy.initial_mode, clock, config.node.name, actuator.off)
         watch = line(
             made,
-            source,
+            sources,
             actuator,
             house=House(lambda: owner.settings.mode, owner.paused),
             history=past(state, config),
             tick=made.journal.check,
         )
         stack.callback(lambda: watch.brain.close())
-        stack.enter_context(watch.capture)
+        stack.enter_context(watch.cameras)
         whole = Appliance(made, owner, watch, time.monotonic_ns())
-        commands = handlers(owner, made.store, whole.take_over) | {"status": lambda who: whole.status()}
-        control = Control(state / SOCKET, commands)
+        rounds = Rounds(whole.status, made.record.health)
+        stack.callback(rounds.close)
+        prune = getattr(made.media, "prune", lambda: "nothing was due")
+        commands = handlers(owner, made.store, whole.take_over, prune, whole.test_fire)
+        control = Control(state / SOCKET, commands | {"status": lambda who: whole.status()})
         stack.callback(control.close)
         yield whole
+
+
+def _not_running(who: str, deterrent: str) -> str:
+    raise NotRunning("test fire: no gander runs, so nothing drives the deterrent; start `gander watch` first")
 
 
 @contextlib.contextmanager
@@ -292,31 +326,11 @@ def offline(config: Config, state: Path) -> Iterator[dict[str, Handler]]:
     try:
         owner = Owner(journal, config.policy.initial_mode, LiveClock(), config.node.name)
 
-        def fits(bundle: Bundle) -> None:
-            kinds_of(config, bundle)
+        store = ModelStore(state, config.models)
 
-        yield handlers(owner, ModelStore(state, config.models), fits)
+        def fits(bundle: Bundle) -> None:
+            lineup(config, store, bundle)
+
+        yield handlers(owner, store, fits, lambda: "nothing was due", _not_running)
     finally:
         journal.close()
-
-
-def past(state: Path, config: Config) -> History:
-    """What limits must remember over a restart, at negative media times: the day's actions, and the last person."""
-    history, now = History(), datetime.now(UTC)
-    known = datetime.fromisoformat
-    with contextlib.suppress(StateError), reader(state / EVENTS) as events:
-        actions = events.execute(
-            "SELECT wall, visit_id, json_extract(json, '$.action.deterrent') AS deterrent FROM event "
-            "WHERE type = 'action' AND json_extract(json, '$.action.result') IN ('on', 'silent') "
-            "AND NOT json_extract(json, '$.replayed') ORDER BY place DESC LIMIT ?",
-            (config.policy.per_day,),
-        ).fetchall()
-        for row in reversed(actions):
-            age = (now - known(row["wall"])).total_seconds()
-            # A clock that went back makes the past lie in the future: then only the last counts, as just now.
-            if 0 <= age < DAY_S or (row is actions[0] and age < 0):
-                history = history.with_action(Acted(-max(age, 0.0), row["deterrent"], row["visit_id"]))
-        person = events.execute("SELECT max(ended) FROM visit WHERE kind = 'person'").fetchone()[0]
-        if person:
-            history = history.with_person(-max((now - known(person)).total_seconds(), 0.0))
-    return history

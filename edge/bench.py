@@ -94,7 +94,7 @@ def bench_pipeline(
                 raise GanderError("bench: no order was given; see the log above")
         summary = {
             "bench": "pipeline",
-            "model": f"{made.bundle.name} {made.bundle.version}",
+            "model": f"{made.lineup.champion.name} {made.lineup.champion.version}",
             "cores": len(os.sched_getaffinity(0)),
             "orders": len(overhead),
             "dropped": dropped,
@@ -128,11 +128,11 @@ def _play(made: Desk, scene: Scene) -> int:
         if len(watch.history.acted) >= _FORGET_EVERY:
             watch.history = History()
 
-    watch = line(made, scene, actuator, tick=forget)
-    with watch.capture:
+    watch = line(made, [scene], actuator, tick=forget)
+    with watch.cameras:
         watch.run()
     actuator.close()
-    return watch.capture.dropped
+    return watch.cameras.dropped
 
 
 def _idle(made: Desk, seconds: float = 20.0) -> float:

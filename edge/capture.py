@@ -6,10 +6,10 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -35,19 +35,32 @@ class Capture:
 
     `real`: a thread decodes one picture ahead and waits until it is due; the newest wins, and what nobody took in
     time is counted in `dropped`. `max`: no thread, nothing dropped. `seq` counts delivered and dropped frames alike,
-    so a gap shows a drop. Iterating ends when the source does or `stop` is called, and raises the source's own error.
+    so a gap shows a drop. `Cameras` hands them out.
     """
 
-    def __init__(self, source: FrameSource, camera: CameraConfig, clock: Clock, speed: Speed = "real") -> None:
-        self._source, self._camera, self._clock, self._speed = source, camera, clock, speed
+    def __init__(
+        self,
+        source: FrameSource,
+        camera: CameraConfig,
+        clock: Clock,
+        speed: Speed = "real",
+        turn: threading.Condition | None = None,
+        began_ns: int | None = None,
+    ) -> None:
+        """`turn` is told of each new frame. A live camera's media time counts from `began_ns`, monotonic (now)."""
+        self._source, self._clock, self.speed = source, clock, speed
+        self.camera = camera
         self._masks = [np.array(mask, np.float64) for mask in camera.masks]
-        self._turn = threading.Condition()  # guards the slot, and what follows it here
+        self._turned = _TURNS.get(camera.rotate)
+        self._turn = turn or threading.Condition()  # guards the slot, and what follows it here
         self._slot: Frame | None = None
         self._ended = False
         self._error: BaseException | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._pace = _Pace(1.0 / source.fps)
+        self._began_ns = time.monotonic_ns() if began_ns is None else began_ns
+        self._delivered_ns = self._began_ns
         self._seq = 0
         self._overwritten = 0
         self.delivered = 0
@@ -62,59 +75,75 @@ class Capture:
         """Pictures that could not be read."""
         return self._source.skipped
 
-    def __iter__(self) -> Iterator[Frame | None]:
-        """Frames; None where no new one came within `TICK_S`, so that the loop can go on beating."""
-        with closing(self._at_once() if self._speed == "max" else self._newest()) as frames:
-            for frame in frames:
-                if self._stopping.is_set():
-                    return
-                self.delivered += frame is not None
-                yield frame
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    def status(self) -> dict[str, Any]:
+        """How the camera is, for `gander status`. `silent_s`: seconds since its last frame was taken up."""
+        return {
+            "id": self.camera.id,
+            "source": self.camera.source,
+            "trouble": self._source.trouble,
+            "reopened": self._source.reopened,
+            "frames": self.delivered,
+            "dropped": self.dropped,
+            "skipped": self.skipped,
+            "silent_s": round((time.monotonic_ns() - self._delivered_ns) / 1e9, 1),
+        }
 
     def stop(self) -> None:
-        """Any thread or signal handler: end the iteration soon, also while a read blocks."""
+        """Any thread or signal handler: no more frames, also while a read blocks."""
         self._stopping.set()
-        with self._turn:
-            self._turn.notify_all()
+
+    def join(self) -> None:
+        """Give the reader a moment to let go of the source."""
         if self._thread and self._thread is not threading.current_thread():
             self._thread.join(PATIENCE_S)
 
-    def __enter__(self) -> Capture:
-        return self
+    def start(self) -> None:
+        """Begin to read, in a thread."""
+        if self._thread is None:
+            # A daemon: a driver stuck in a read must not keep the process from ending.
+            self._thread = threading.Thread(target=self._read, name=f"capture-{self.camera.id}", daemon=True)
+            self._thread.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _at_once(self) -> Generator[Frame | None, None, None]:
+    def at_once(self) -> Generator[Frame, None, None]:
         """Every picture, as fast as it is taken; it counts as taken when it is handed out."""
         with closing(self._source.shots()) as shots:
             for shot in shots:
+                if self.stopping:
+                    return
+                self.delivered += 1
                 yield self._frame(shot, time.monotonic_ns())
 
-    def _newest(self) -> Generator[Frame | None, None, None]:
-        """What the thread puts into the slot, until it ends."""
-        if self._thread is None:
-            # A daemon: a driver stuck in a read must not keep the process from ending.
-            self._thread = threading.Thread(target=self._read, name=f"capture-{self._camera.id}", daemon=True)
-            self._thread.start()
-        while True:
-            with self._turn:
-                self._turn.wait_for(self._something, TICK_S)
-                frame, self._slot = self._slot, None
-                ended, error = self._ended, self._error
-            if frame is None and error is not None:
-                raise error
-            if frame is None and ended:
-                return
-            yield frame
+    # Under the turn's lock
 
-    def _something(self) -> bool:
-        return self._slot is not None or self._ended or self._stopping.is_set()
+    @property
+    def waiting(self) -> bool:
+        """A frame lies ready."""
+        return self._slot is not None
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will come. Raises what ended the source, if that was an error."""
+        if not self._ended or self._slot:
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def take(self) -> Frame | None:
+        """The frame that lies ready."""
+        frame, self._slot = self._slot, None
+        self.delivered += frame is not None
+        self._delivered_ns = time.monotonic_ns()
+        return frame
+
+    # The thread
 
     def _read(self) -> None:
-        """The thread: from shots to the slot. Whatever ends it reaches the loop, which must not wait for ever."""
+        """From shots to the slot. Whatever ends it reaches the loop, which must not wait for ever."""
         error: BaseException | None = None
         try:
             self._pull()
@@ -149,13 +178,92 @@ class Capture:
 
     def _frame(self, shot: Shot, taken_at_ns: int) -> Frame:
         """Masked and stamped. Refused pictures have taken their number too."""
+        image, luma = shot.image, shot.luma
+        if self._turned is not None:
+            image = np.asarray(cv2.rotate(image, self._turned), np.uint8)
+            luma = np.asarray(cv2.rotate(luma, self._turned), np.uint8)
         for mask in self._masks:
-            _black(shot.image, mask)
-            _black(shot.luma, mask)
+            _black(image, mask)
+            _black(luma, mask)
         seq = self._seq + self._pace.refused
         self._seq += 1
-        wall = self._clock.wall(shot.media_time)
-        return Frame(self._camera.id, seq, taken_at_ns, shot.media_time, wall, shot.image, shot.luma)
+        media_time = (taken_at_ns - self._began_ns) / 1e9 if self._source.live else shot.media_time
+        wall = self._clock.wall(media_time)
+        return Frame(
+            *(self.camera.id, seq, taken_at_ns, media_time, wall, image, luma),
+            exposure_ms=shot.exposure_ms,
+            gain=shot.gain,
+        )
+
+
+class Cameras:
+    """The frames of all cameras, to one reader. Iterating ends when every source has, or `stop` is called.
+
+    Where several have a frame, who was served longest ago is next: a busy camera does not starve a quiet one. Raises
+    a source's own error.
+    """
+
+    def __init__(self, captures: Sequence[Capture], turn: threading.Condition) -> None:
+        """All captures share `turn`. Several go at real pace only."""
+        self.captures, self._turn = tuple(captures), turn
+
+    def __iter__(self) -> Iterator[Frame | None]:
+        """Frames; None where no new one came within `TICK_S`, so that the loop can go on beating."""
+        first = self.captures[0]
+        with closing(first.at_once() if first.speed == "max" else self._newest()) as frames:
+            yield from frames
+
+    def __enter__(self) -> Cameras:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        for capture in self.captures:
+            capture.join()
+
+    @property
+    def delivered(self) -> int:
+        return sum(capture.delivered for capture in self.captures)
+
+    @property
+    def dropped(self) -> int:
+        return sum(capture.dropped for capture in self.captures)
+
+    @property
+    def skipped(self) -> int:
+        return sum(capture.skipped for capture in self.captures)
+
+    def stop(self) -> None:
+        """Any thread or signal handler: end the iteration soon."""
+        for capture in self.captures:
+            capture.stop()
+
+    def _newest(self) -> Generator[Frame | None, None, None]:
+        order = list(self.captures)  # who was served longest ago comes first
+        for capture in order:
+            capture.start()
+        while not order[0].stopping:
+            with self._turn:
+                self._turn.wait_for(self._something, TICK_S)
+                ready = next((capture for capture in order if capture.waiting), None)
+                over = [capture.over for capture in order]
+                if ready is None and all(over):
+                    return
+                frame = ready.take() if ready else None
+            if ready:
+                order.remove(ready)
+                order.append(ready)
+            if order[0].stopping:
+                return
+            yield frame
+
+    def _something(self) -> bool:
+        return any(capture.waiting for capture in self.captures) or all(capture.over for capture in self.captures)
+
+
+_TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 class _Pace:

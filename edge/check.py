@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.app import kinds_of
 from edge.config import Config
 from edge.frames import open_source
+from edge.lineup import lineup, threads
 from edge.model_store import ModelStore
 from edge.values import Kind
 
 
 def check(config: Config, state: Path) -> Iterator[str]:
     """What `gander check` says, a line each; raises the first thing to mend. Starts and writes nothing."""
-    bundle = ModelStore(state, config.models).champion()
-    kinds = kinds_of(config, bundle)
-    camera = config.camera[0]
-    open_source(camera)
-    yield f"camera {camera.id}: {camera.source}, {camera.fps:g} pictures a second"
-    what = ("a demonstration: " if bundle.manifest.demo else "") + f"{len(bundle.labels)} labels"
-    yield f"model {bundle.name} {bundle.version}: {what}, signed by {bundle.manifest.signer or 'nobody'}"
+    chosen = lineup(config, ModelStore(state, config.models))
+    kinds = chosen.kinds
+    for camera in config.camera:
+        open_source(camera)
+        yield f"camera {camera.id}: {camera.source}, {camera.fps:g} pictures a second"
+    for model, bundle, count in zip(chosen.models, chosen.bundles, threads(config.models), strict=False):
+        what = ("a demonstration: " if bundle.manifest.demo else "") + f"{len(bundle.labels)} labels"
+        signer = bundle.manifest.signer or "nobody"
+        yield f"{model.role} {bundle.name} {bundle.version}: {what}, signed by {signer}, {count} threads"
     for kind in (Kind.THREAT, Kind.RESIDENT, Kind.PERSON):
         names = [label for label, of in zip(kinds.labels, kinds.of_label, strict=True) if of is kind]
         yield f"{kind}: {', '.join(names[:4]) or 'none'}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
     if not kinds.has(Kind.THREAT):
         yield "warning: no label is a threat, so nothing will ever fire: name some in [labels] threat"
-    if not kinds.has(Kind.PERSON):
+    if not chosen.sees_people:
         yield "warning: no label is a person: this model cannot see people, so none holds the deterrent back"
         if any(d.enabled and d.harms and not d.fires_unseeing for d in config.deterrent):
             yield "warning: so siren and water never fire, unless fires_unseeing = true in their [[deterrent]]"
@@ -37,6 +39,8 @@ def check(config: Config, state: Path) -> Iterator[str]:
         quiet = f", quiet {deterrent.quiet}" if deterrent.quiet else ""
         state_ = "" if deterrent.enabled else ", not enabled"
         yield f"deterrent {deterrent.id} ({deterrent.kind}): {pattern}{quiet}{state_}, by {config.controller.kind}"
-    if bundle.manifest.demo and config.controller.kind != "dry":
+        if deterrent.cameras:
+            yield f"deterrent {deterrent.id} answers only what camera {', '.join(deterrent.cameras)} sees"
+    if chosen.demo and config.controller.kind != "dry":
         yield "warning: a demonstration model drives nothing but the dry controller: promote a model of your own"
     yield f"state: {state}"

@@ -95,9 +95,9 @@ def watch(
     chosen, folder = home(config, state, _with_source(overrides, source))
     with appliance(chosen, folder, (lambda event: print_json(event.body)) if as_json else None) as whole:
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: whole.watch.capture.stop())
+            signal.signal(number, lambda *_: whole.watch.cameras.stop())
         if seconds:
-            signal.signal(signal.SIGALRM, lambda *_: whole.watch.capture.stop())
+            signal.signal(signal.SIGALRM, lambda *_: whole.watch.cameras.stop())
             signal.setitimer(signal.ITIMER_REAL, seconds)
         whole.watch.run()
         if as_json:

@@ -10,13 +10,13 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from edge.app import kinds_of
 from edge.bundle import Bundle
 from edge.catalogue import ENTRIES, Entry, find
 from edge.catalogue import fetch as fetch_files
 from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption, command, home, out, print_json, say
 from edge.config import LabelsConfig
 from edge.errors import Refused
+from edge.lineup import lineup
 from edge.manifest import SUFFIX
 from edge.model_import import Overrides, import_tflite
 from edge.model_store import ModelStore
@@ -149,7 +149,8 @@ def install(file: Path, config: ConfigOption = None, state: StateOption = None) 
 def promote(name: str, config: ConfigOption = None, state: StateOption = None) -> None:
     """Make an installed bundle the champion, also while the daemon runs."""
     chosen, folder = home(config, state)
-    kinds_of(chosen, ModelStore(folder, chosen.models).candidate(name))
+    store = ModelStore(folder, chosen.models)
+    lineup(chosen, store, store.candidate(name))
     say(command(chosen, folder, "promote", name=name))
 
 

@@ -12,8 +12,15 @@ from edge.model_store import ModelStore
 from edge.owner import Owner
 
 
-def handlers(owner: Owner, store: ModelStore, take_over: Callable[[Bundle], None]) -> dict[str, Handler]:
-    """The commands. `take_over` lets a new champion begin; it raises where the bundle does not load or fit.
+def handlers(
+    owner: Owner,
+    store: ModelStore,
+    take_over: Callable[[Bundle], None],
+    prune: Callable[[], str],
+    test_fire: Callable[[str, str], str],
+) -> dict[str, Handler]:
+    """The commands. `take_over` lets a new champion begin; it raises where the bundle does not load or fit. `prune`
+    deletes what is due and says what went. `test_fire` gets who asks, and which deterrent ("": the first).
 
     Arguments come from outside: whatever they are, they are taken as text.
     """
@@ -46,6 +53,16 @@ def handlers(owner: Owner, store: ModelStore, take_over: Callable[[Bundle], None
         owner.audit(who, f"rollback to {bundle.name} {bundle.version}")
         return f"{bundle.name} {bundle.version} is champion again"
 
+    def clean(who: str) -> str:
+        answer = prune()
+        owner.audit(who, "prune", answer)
+        return answer
+
+    def fire(who: str, deterrent: object = "") -> str:
+        answer = test_fire(who, str(deterrent))
+        owner.audit(who, f"test fire {deterrent}".strip(), answer)
+        return answer
+
     return {
         "mode": lambda who, mode: owner.set_mode(str(mode), who),
         "pause": lambda who, seconds: owner.pause(float(seconds), who),
@@ -54,4 +71,6 @@ def handlers(owner: Owner, store: ModelStore, take_over: Callable[[Bundle], None
         "trust": trust,
         "promote": promote,
         "rollback": rollback,
+        "prune": clean,
+        "test_fire": fire,
     }

@@ -94,6 +94,10 @@ def event_row(event: Mapping[str, Any]) -> tuple[RenderableType, ...]:
         reason = f"{action['deterrent']} {action['pattern']}: {action['result']}"
     elif event["type"] == "command":
         reason = f"{event['who']}: {event['command']}"
+    elif event["type"] == "test_fire":
+        reason = f"{event['who']} tried {event['action']['deterrent']}: {event['action']['result']}"
+    elif event["type"] in ("health", "model"):
+        reason = event["what"]
     elif event["type"] == "visit_started":
         reason = ""
     elif event["type"] == "visit":
@@ -143,17 +147,24 @@ def status_table(status: Mapping[str, Any]) -> Table:
     journal = status["journal"]
     table.add_row("node", f"{status['node']}, up {status['uptime_s']:.0f} s, process {status['pid']}")
     table.add_row("mode", f"{status['mode']}{', paused' if status['paused'] else ''}")
-    table.add_row("camera", f"{status['source']}: {status['frames']} frames, {status['dropped']} dropped")
+    for camera in status["cameras"]:
+        counts = f"{camera['frames']} frames, {camera['dropped']} dropped"
+        trouble = f"; NO PICTURE: {camera['trouble']}" if camera["trouble"] else ""
+        table.add_row(f"camera {camera['id']}", f"{camera['source']}, {counts}{trouble}")
     for model in status["models"]:
         state = "loaded" if model["ready"] else "NOT LOADED"
-        table.add_row(model["role"], f"{model['name']}, {state}, started {model['starts']} times")
+        fates = ", ".join(f"{count} {fate}" for fate, count in model["fates"].items()) or "not asked yet"
+        table.add_row(model["role"], f"{model['name']}, {state}, started {model['starts']} times; {fates}")
     facts = status["controller_facts"]
     ready = "ready" if status["controller_ready"] else f"NOT READY: {facts.get('trouble', '')}"
     table.add_row("controller", f"{status['controller']}, {ready}, {facts['refused']} orders refused")
     table.add_row("clock", "set" if status["clock_known"] else "not set: quiet hours hold")
     table.add_row("journal", f"{journal['committed']} written, {journal['waiting']} wait, {journal['dropped']} dropped")
-    table.add_row("pictures", f"{status['pictures_dropped']} not kept")
+    pictures = status["pictures"]
+    table.add_row("pictures", f"{pictures['bytes'] / 1e6:.0f} MB kept, {pictures['dropped']} not kept")
     table.add_row("state", status["state"])
+    for problem in status["problems"]:
+        table.add_row(Text("problem", style="bold red"), f"{problem['what']}: {problem['advice']}")
     return table
 
 

@@ -42,6 +42,24 @@ class Kinds:
         return {kind: float(label_p @ mask) for kind, mask in self._masks.items()}
 
 
+class Vocabulary:
+    """The labels of all trusted models as one list, so that answers of any of them are weighed together."""
+
+    def __init__(self, models: Sequence[Sequence[str]]) -> None:
+        """`models`: each one's labels, in the order of its output."""
+        self.labels = tuple(dict.fromkeys(label for labels in models for label in labels))
+        place = {label: number for number, label in enumerate(self.labels)}
+        self._places = [np.array([place[label] for label in labels]) for labels in models]
+
+    def widen(self, model: int, label_p: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The answer of the model of this number, float32[K of it], over all labels: float32[K of all]."""
+        if model == 0 and label_p.size == len(self.labels):
+            return label_p
+        wide = np.zeros(len(self.labels), np.float32)
+        wide[self._places[model]] = label_p
+        return wide
+
+
 class Evidence:
     """One visit's evidence. Each answered question is weighted 2^(-age / half-life) in media time.
 

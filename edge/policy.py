@@ -70,7 +70,8 @@ class Policy:
     def decide(
         self, visit: Visit, present: Sequence[Visit], answered: bool, history: History, moment: Moment
     ) -> Decision:
-        """Decide about one visit after one question. `present`: all open visits; `answered`: there was a verdict.
+        """Decide about one visit after one question. `present`: all open visits of all cameras; `answered`: there was a
+        verdict.
 
         Reasons are tried from the general to the particular; the first deterrent that nothing speaks against acts.
         `observe` comes last, so that it says truly what would have happened.
@@ -85,7 +86,8 @@ class Policy:
         if against:
             return Decision(False, against)
         reasons: list[Reason] = []
-        for deterrent in self._deterrents:
+        answering = [d for d in self._deterrents if answers(d, visit.camera)]
+        for deterrent in answering:
             reason = self._deterrent(deterrent, visit, present, history, moment)
             if reason is None:
                 return self._act(deterrent, moment)
@@ -125,11 +127,10 @@ class Policy:
         """What speaks against this deterrent."""
         if deterrent.harms and not moment.sees_people and not deterrent.fires_unseeing:
             return Reason.PERSON_VETO  # nobody would know that one is there
-        if deterrent.quiet and not moment.clock_known:
-            return Reason.CLOCK_UNKNOWN
-        if deterrent.quiet and is_quiet(deterrent.quiet, moment.wall):
-            return Reason.QUIET_HOURS
-        if deterrent.holds_near_residents and any(v.kind is Kind.RESIDENT for v in present if v.id != visit.id):
+        if against := _quiet(deterrent, moment.wall, moment.clock_known):
+            return against
+        near = (v for v in present if v.id != visit.id and answers(deterrent, v.camera))
+        if deterrent.holds_near_residents and any(v.kind is Kind.RESIDENT for v in near):
             return Reason.NEAR_RESIDENTS
         ages = [moment.media_time - a.at for a in history.acted if a.deterrent == deterrent.id]
         if any(age < deterrent.cooldown_s for age in ages):
@@ -140,6 +141,18 @@ class Policy:
             return Reason.NO_CONTROLLER
         return None
 
+    def test(
+        self, deterrent: DeterrentConfig, mode: Mode, paused: bool, ready: bool, wall: datetime, clock_known: bool
+    ) -> Reason | None:
+        """What speaks against a test fire the owner asks for: not a person, not a limit, but a night's rest."""
+        if mode is Mode.OBSERVE:
+            return Reason.OBSERVE
+        if paused:
+            return Reason.PAUSED
+        if not (deterrent.enabled and ready):
+            return Reason.NO_CONTROLLER
+        return _quiet(deterrent, wall, clock_known)
+
     def _quota_used(self, visit: Visit, history: History, moment: Moment) -> bool:
         ages = [moment.media_time - a.at for a in history.acted]
         return (
@@ -147,6 +160,19 @@ class Policy:
             or sum(age < 3600 for age in ages) >= self._config.per_hour
             or sum(age < DAY_S for age in ages) >= self._config.per_day
         )
+
+
+def answers(deterrent: DeterrentConfig, camera: str) -> bool:
+    """Whether a deterrent is there for what this camera sees."""
+    return not deterrent.cameras or camera in deterrent.cameras
+
+
+def _quiet(deterrent: DeterrentConfig, wall: datetime, clock_known: bool) -> Reason | None:
+    if deterrent.quiet and not clock_known:
+        return Reason.CLOCK_UNKNOWN
+    if deterrent.quiet and is_quiet(deterrent.quiet, wall):
+        return Reason.QUIET_HOURS
+    return None
 
 
 def is_quiet(hours: str, wall: datetime) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,10 +12,12 @@ from edge.clock import Clock, Ids, iso
 from edge.evidence import sigmoid
 from edge.journal import Journal, dump
 from edge.latency import Latencies
+from edge.lineup import Lineup, Model
 from edge.media import Media
-from edge.values import Action, Decision, Event, Frame, Reason, Role, Verdict, Visit
+from edge.values import Action, Decision, Event, Frame, Image, Prediction, Reason, Verdict, Visit
 
 _MOST_UNANSWERED = 20  # rows of one visit about questions without an answer
+_MOST_QUESTIONS = 64  # that may still be answered
 _QUIET = (Reason.THREAT, Reason.WEAK_EVIDENCE)  # not worth an event of their own
 
 
@@ -23,6 +26,7 @@ class _Told:
     """What was already told about one open visit."""
 
     reason: Reason
+    model: Model  # who answered last
     reasons: set[Reason] = field(default_factory=set)
     results: set[str] = field(default_factory=set)
     picture: str | None = None
@@ -30,28 +34,30 @@ class _Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """Who answers: the champion's name and version in every event, and how much of a box's surroundings it is shown."""
-
-    name: str
-    version: str
-    labels: tuple[str, ...]
-    margin: float
-
-    def json(self) -> dict[str, str]:
-        return {"name": self.name, "version": self.version, "role": Role.CHAMPION.value}
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
-    """All of one turn of the loop, for the record. `timings` is in milliseconds, by step."""
+    """All of one turn of the loop, for the record.
+
+    `crop` is what the models were shown, uint8[h, w, 3] RGB; `timings` is in milliseconds, by step; `person`: one was
+    seen in the crop.
+    """
 
     frame: Frame
+    crop: Image
     visit: Visit
     verdict: Verdict
     decision: Decision
     action: Action | None
     timings: dict[str, float]
+    person: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A question that has rows, for the answers to it that come after the verdict."""
+
+    visit_id: str
+    seq: int
+    picture: str | None
 
 
 class Record:
@@ -60,7 +66,7 @@ class Record:
     def __init__(
         self,
         node: str,
-        model: Model,
+        lineup: Lineup,
         journal: Journal,
         media: Media,
         latencies: Latencies,
@@ -69,11 +75,12 @@ class Record:
         replayed: bool = False,
         listen: Callable[[Event], None] | None = None,
     ) -> None:
-        self.model = model
+        self._lineup = lineup
         self._node, self._replayed, self._listen = node, replayed, listen
         self._journal, self._media, self._latencies = journal, media, latencies
         self._clock, self._ids = clock, ids
         self._told: dict[str, _Told] = {}
+        self._questions: OrderedDict[int, _Question] = OrderedDict()
 
     def step(self, step: Step) -> None:
         """One question was decided."""
@@ -81,7 +88,11 @@ class Record:
         for name, ms in step.timings.items():
             self._latencies.add(name, ms)
         moments = [] if visit.id in self._told else ["visit_started"]
-        told = self._told.setdefault(visit.id, _Told(decision.reason))
+        told = self._told.setdefault(visit.id, _Told(decision.reason, self._lineup.champion))
+        if step.verdict.chosen:
+            told.model = self._lineup.model(step.verdict.chosen.role)
+        if step.person:
+            getattr(self._media, "person", lambda frame: None)(step.frame)
         # A failed order is tried again at each frame, and told once.
         if step.action and (step.action.acknowledged_at_ns or step.action.result not in told.results):
             told.results.add(step.action.result)
@@ -99,7 +110,8 @@ class Record:
 
     def _moment(self, type_: str, visit: Visit, told: _Told, step: Step) -> None:
         """Something worth a picture and an event."""
-        told.picture = self._media.keep(step.frame, visit, self.model.margin) or told.picture
+        told.picture = self._media.keep(step.frame, visit, self._lineup.champion.margin) or told.picture
+        getattr(self._media, "decoy", lambda *what: None)(step.crop, visit.id, step.frame.seq)
         self._visit_row(visit, ended=None)
         self._tell(type_, step.frame.wall, visit, told, step)
 
@@ -113,10 +125,23 @@ class Record:
         self._visit_row(visit, ended=iso(ended))
         self._tell("visit", ended, visit, told, None)
 
-    def champion(self, model: Model) -> None:
+    def champion(self, lineup: Lineup) -> None:
         """Another model judges from now on."""
-        self.model = model
-        self._send("model", datetime.now(UTC), {"media_time": None, "model": model.json(), "what": "is champion now"})
+        self._lineup = lineup
+        self._questions.clear()
+        facts = {"media_time": None, "model": lineup.champion.json(), "what": "is champion now"}
+        self._send("model", datetime.now(UTC), facts)
+
+    def health(self, problems: list[dict[str, str]]) -> None:
+        """Any thread: these are the problems now, with advice; none: it is well again."""
+        what = "; ".join(problem["what"] for problem in problems) or "all is well again"
+        self._send("health", datetime.now(UTC), {"media_time": None, "what": what, "problems": problems})
+
+    def test_fire(self, action: Action, who: str, wall: datetime) -> None:
+        """The owner tried a deterrent."""
+        order_ms = (action.acknowledged_at_ns - action.ordered_at_ns) / 1e6 if action.acknowledged_at_ns else None
+        facts = {"media_time": None, "action": _action(action), "deterrent": action.deterrent, "who": who}
+        self._send("test_fire", wall, facts | {"latency_ms": {"order": round(order_ms, 3)} if order_ms else {}})
 
     def _tell(self, type_: str, wall: datetime, visit: Visit, told: _Told, step: Step | None) -> None:
         action = step.action if step and type_ == "action" else None
@@ -138,11 +163,13 @@ class Record:
             "action": _action(action),
             "reason": told.reason.value,
             "deterrent": step.decision.deterrent if step else None,
-            "model": self.model.json(),
+            "model": told.model.json(),
             "top": [[label, round(p, 4)] for label, p in visit.top],
             "latency_ms": {name: round(ms, 3) for name, ms in step.timings.items()} if step else {},
             "picture": told.picture,
         }
+        if step and step.frame.exposure_ms is not None:
+            body["exposure"] = {"ms": round(step.frame.exposure_ms, 3), "gain": step.frame.gain}
         self._send(type_, wall, body)
 
     def _send(self, type_: str, wall: datetime, facts: dict[str, Any]) -> None:
@@ -170,16 +197,30 @@ class Record:
 
     def _prediction_rows(self, visit: Visit, told: _Told, step: Step) -> None:
         """What each model said. Only of moments that are told, or the card would be written to 15 times a second."""
+        question = _Question(visit.id, step.frame.seq, told.picture)
         for prediction in step.verdict.predictions:
-            top = None
-            if prediction.label_p.size:
-                best = int(prediction.label_p.argmax())
-                top = dump([self.model.labels[best], round(float(prediction.label_p[best]), 4)])
-            self._journal.write(
-                "INSERT INTO prediction VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                *(visit.id, step.frame.seq, prediction.model, prediction.role.value),
-                *(prediction.fate.value, prediction.invoke_ms, top, told.picture),
-            )
+            self._prediction_row(question, prediction)
+        self._questions[step.verdict.number] = question
+        if len(self._questions) > _MOST_QUESTIONS:
+            self._questions.popitem(last=False)
+
+    def settled(self, answers: Iterable[tuple[int, Prediction]]) -> None:
+        """Answers nobody waited for, each with the number of its verdict: a row each, where the question has rows."""
+        for number, prediction in answers:
+            if question := self._questions.get(number):
+                self._prediction_row(question, prediction)
+
+    def _prediction_row(self, question: _Question, prediction: Prediction) -> None:
+        top = None
+        if prediction.label_p.size:
+            best = int(prediction.label_p.argmax())
+            label = self._lineup.model(prediction.role).labels[best]
+            top = dump([label, round(float(prediction.label_p[best]), 4)])
+        self._journal.write(
+            "INSERT INTO prediction VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            *(question.visit_id, question.seq, prediction.model, prediction.role.value),
+            *(prediction.fate.value, prediction.invoke_ms, top, question.picture),
+        )
 
 
 def _action(action: Action | None) -> dict[str, Any] | None:

@@ -116,12 +116,12 @@ def replay(
 
 def _play(desk: Desk, part: Part, speed: Speed, motion: bool, tally: Tally) -> None:
     actuator = Dry(desk.config.deterrent)
-    watch = line(desk, part.source, actuator, speed=speed, motion=motion)
+    watch = line(desk, [part.source], actuator, speed=speed, motion=motion)
     try:
-        with watch.capture:
+        with watch.cameras:
             watch.run()
     finally:
         actuator.close()
     tally.frames += watch.frames
-    tally.dropped += watch.capture.dropped
-    tally.skipped += watch.capture.skipped
+    tally.dropped += watch.cameras.dropped
+    tally.skipped += watch.cameras.skipped

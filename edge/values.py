@@ -153,12 +153,13 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The most trusted answer that arrived in time, or none."""
+    """The most trusted answer that arrived in time, or none. `number` tells later which question it was."""
 
     chosen: Prediction | None
     predictions: tuple[Prediction, ...]
     deadline_ns: int
     decided_at_ns: int
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Protocol
 
 from edge.actuators import Actuator
-from edge.capture import Capture
+from edge.capture import Cameras
 from edge.clock import Clock, Ids
-from edge.config import Config
-from edge.evidence import Kinds
+from edge.config import Config, DeterrentConfig
+from edge.errors import GanderError
+from edge.lineup import Lineup
 from edge.policy import Acted, History, Moment, Policy
-from edge.record import Model, Record, Step
+from edge.record import Record, Step
 from edge.rendezvous import NO_DEADLINE, Rendezvous
 from edge.values import Action, Box, Decision, Frame, Image, Kind, Mode, Motion, Order, Verdict, Visit
 from edge.visits import Visits
@@ -31,13 +35,20 @@ class Looker(Protocol):
 class Brain:
     """What belongs to one champion and is replaced with it: how it sees, its processes, the visits it judged."""
 
-    model: Model
-    demo: bool
+    lineup: Lineup
     crop: Callable[[Image, Box], Image]
-    kinds: Kinds
     rendezvous: Rendezvous
-    visits: Visits
+    visits: Mapping[str, Visits]  # by camera
     close: Callable[[], None]
+
+    @property
+    def open(self) -> tuple[Visit, ...]:
+        """Everybody who is here now, at any camera."""
+        return tuple(visit for visits in self.visits.values() for visit in visits.open)
+
+    def end_visits(self) -> list[Visit]:
+        """Everybody has left, at every camera: the sources have ended, or another champion begins."""
+        return [visit for visits in self.visits.values() for visit in visits.close()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +59,23 @@ class House:
     paused: Callable[[], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """One test fire asked for, and who waits for what comes of it."""
+
+    deterrent: str
+    who: str
+    done: Future[Action]
+
+
 class Watch:
-    """One camera's line from the frame to the pin. `run` is the loop; only its thread touches the live objects."""
+    """The line from the frames to the pin. `run` is the loop; only its thread touches the live objects."""
 
     def __init__(
         self,
         config: Config,
-        capture: Capture,
-        motion: Looker,
+        cameras: Cameras,
+        lookers: Mapping[str, Looker],
         brain: Brain,
         policy: Policy,
         house: House,
@@ -67,40 +87,45 @@ class Watch:
         tick: Callable[[], None],
         deadline: bool = True,
     ) -> None:
-        self.capture, self.actuator, self.brain, self.history = capture, actuator, brain, history
-        self._config, self._motion, self._policy, self._house = config, motion, policy, house
+        """`lookers`: what finds motion, by camera."""
+        self.cameras, self.actuator, self.brain, self.history = cameras, actuator, brain, history
+        self._config, self._lookers, self._policy, self._house = config, lookers, policy, house
         self._record, self._clock, self._ids, self._tick = record, clock, ids, tick
         self._deadline_ns = config.models.deadline_ms * _MS if deadline else None
         self._deterrents = {d.id: d for d in config.deterrent}
         self._successor: Brain | None = None
+        self._tests: queue.SimpleQueue[_Test] = queue.SimpleQueue()
         self._disturbed_until = 0.0  # media time
         self.frames = 0
 
     def run(self) -> None:
-        """Watch until the source ends or the capture is stopped."""
-        for frame in self.capture:
+        """Watch until the sources end or the cameras are stopped."""
+        for frame in self.cameras:
             self.actuator.beat()
             self._tick()
             self._succeed()
+            self._test()
             if frame is not None:
                 self._step(frame)
-        self._end_visits(self.brain.visits.close())
+        self._end_visits(self.brain.end_visits())
 
     def _step(self, frame: Frame) -> None:
         """The life of a frame."""
         began = time.monotonic_ns()
         self.frames += 1
         frame = self._mark(frame)
-        brain = self.brain
-        motion = self._motion.look(frame)
-        self._end_visits(brain.visits.follow(motion))
-        visit = None if frame.disturbed else brain.visits.question(frame)
+        brain, visits = self.brain, self.brain.visits[frame.camera]
+        motion = self._lookers[frame.camera].look(frame)
+        self._end_visits(visits.follow(motion))
+        visit = None if frame.disturbed else visits.question(frame)
         if visit is None:
-            return brain.rendezvous.tend()
+            return self._tend()
         looked = time.monotonic_ns()
-        verdict = brain.rendezvous.ask(brain.crop(frame.image, visit.box), self._deadline(frame))
+        crop = brain.crop(frame.image, visit.box)
+        verdict = brain.rendezvous.ask(crop, self._deadline(frame))
         predicted = time.monotonic_ns()
-        visit, decision = self._decide(frame, visit, verdict)
+        visit, person = self._weigh(frame, visit, verdict)
+        decision = self._policy.decide(visit, brain.open, verdict.chosen is not None, self.history, self._moment(frame))
         decided = time.monotonic_ns()
         action = self._act(frame, visit, decision)
         timings = {"motion": looked - began, "predict": predicted - looked, "decide": decided - predicted}
@@ -108,18 +133,30 @@ class Watch:
             timings["invoke"] = round(verdict.chosen.invoke_ms * _MS)
         timings |= _pin(action, frame, visit)
         if action and action.acknowledged_at_ns:
-            visit = brain.visits.acted(visit.id)
-        self._record.step(Step(frame, visit, verdict, decision, action, {k: v / _MS for k, v in timings.items()}))
+            visit = visits.acted(visit.id)
+        in_ms = {name: ns / _MS for name, ns in timings.items()}
+        self._record.step(Step(frame, crop, visit, verdict, decision, action, in_ms, person))
+        self._record.settled(brain.rendezvous.settled())
 
-    def _decide(self, frame: Frame, visit: Visit, verdict: Verdict) -> tuple[Visit, Decision]:
-        """Weigh the answer, if there is one, and judge."""
-        brain = self.brain
-        if verdict.chosen:
-            visit = brain.visits.weigh(visit.id, frame, verdict.chosen.label_p)
-            if brain.kinds.p(verdict.chosen.label_p)[Kind.PERSON] >= self._config.evidence.person_p:
-                self.history = self.history.with_person(frame.media_time)
+    def _tend(self) -> None:
+        """Nobody to ask about: look after the models."""
+        self.brain.rendezvous.tend()
+        self._record.settled(self.brain.rendezvous.settled())
+
+    def _weigh(self, frame: Frame, visit: Visit, verdict: Verdict) -> tuple[Visit, bool]:
+        """Weigh the answer, if there is one. Returns the visit as it is known now, and whether a person was seen."""
+        if verdict.chosen is None:
+            return visit, False
+        label_p = self.brain.lineup.weighable(verdict.chosen)
+        visit = self.brain.visits[frame.camera].weigh(visit.id, frame, label_p)
+        person = self.brain.lineup.kinds.p(label_p)[Kind.PERSON] >= self._config.evidence.person_p
+        if person:
+            self.history = self.history.with_person(frame.media_time)
+        return visit, person
+
+    def _moment(self, frame: Frame) -> Moment:
         now_ns = time.monotonic_ns()
-        moment = Moment(
+        return Moment(
             media_time=frame.media_time,
             wall=frame.wall,
             clock_known=self._clock.known(),
@@ -128,10 +165,9 @@ class Watch:
             mode=self._house.mode(),
             paused=self._house.paused(),
             controller_ready=self.actuator.ready(),
-            demo=brain.demo and self.actuator.real,
-            sees_people=brain.kinds.has(Kind.PERSON),
+            demo=self.brain.lineup.demo and self.actuator.real,
+            sees_people=self.brain.lineup.sees_people,
         )
-        return visit, self._policy.decide(visit, brain.visits.open, verdict.chosen is not None, self.history, moment)
 
     def _act(self, frame: Frame, visit: Visit, decision: Decision) -> Action | None:
         """Order the pulse. What may be on counts towards the limits; an order that failed does not."""
@@ -141,14 +177,41 @@ class Watch:
         if not decision.act:
             self.history = self.history.with_action(acted)
             return None
-        deterrent = self._deterrents[decision.deterrent]
-        pattern = deterrent.on_ms, deterrent.off_ms, deterrent.count
-        order = Order(self._ids.new(frame.wall), deterrent.id, deterrent.channel, *pattern, decision.expires_ns)
+        order = self._order(self._deterrents[decision.deterrent], frame.wall, decision.expires_ns)
         action = self.actuator.fire(order)
         if action.result in ("on", "silent"):  # silent: it may still come
             self.history = self.history.with_action(acted)
             self._disturbed_until = frame.media_time + order.length_ms / 1000 + self._config.policy.settle_s
         return action
+
+    def _order(self, deterrent: DeterrentConfig, wall: datetime, expires_ns: int) -> Order:
+        pattern = deterrent.on_ms, deterrent.off_ms, deterrent.count
+        return Order(self._ids.new(wall), deterrent.id, deterrent.channel, *pattern, expires_ns)
+
+    def test_fire(self, deterrent: str, who: str) -> Future[Action]:
+        """Any thread: have one deterrent fire once, at the next turn of the loop, if the house allows it then."""
+        test = _Test(deterrent, who, Future())
+        self._tests.put(test)
+        return test.done
+
+    def _test(self) -> None:
+        """Fire one test that waits. It counts towards no limit, and who gave up waiting gets none."""
+        if self._tests.empty():
+            return
+        test = self._tests.get()
+        if not test.done.set_running_or_notify_cancel():
+            return
+        wall, house, deterrent = datetime.now(UTC), self._house, self._deterrents[test.deterrent]
+        against = self._policy.test(
+            deterrent, house.mode(), house.paused(), self.actuator.ready(), wall, self._clock.known()
+        )
+        if against:
+            test.done.set_exception(GanderError(f"test fire of {deterrent.id}: {against}"))
+            return
+        expires_ns = time.monotonic_ns() + self._config.policy.order_valid_ms * _MS
+        action = self.actuator.fire(self._order(deterrent, wall, expires_ns))
+        self._record.test_fire(action, test.who, wall)
+        test.done.set_result(action)
 
     def _mark(self, frame: Frame) -> Frame:
         """Mark frames taken while a deterrent acts and settles: a strobe is a lighting change, a jet is motion."""
@@ -173,10 +236,10 @@ class Watch:
     def _succeed(self) -> None:
         successor, self._successor = self._successor, None
         if successor:
-            self._end_visits(self.brain.visits.close())
+            self._end_visits(self.brain.end_visits())
             self.brain.close()
             self.brain = successor
-            self._record.champion(successor.model)
+            self._record.champion(successor.lineup)
 
 
 def _pin(action: Action | None, frame: Frame, visit: Visit) -> dict[str, int]:

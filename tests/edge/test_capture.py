@@ -1,4 +1,4 @@
-"""The capture: pace, drops, masks, clocks and stopping."""
+"""The cameras: pace, drops, masks, clocks, stopping, and several at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import count, pairwise
 import numpy as np
 import pytest
 
-from edge.capture import Capture, Speed
+from edge.capture import Cameras, Capture, Speed
 from edge.clock import REPLAY_START, ReplayClock
 from edge.config import CameraConfig
 from edge.errors import SourceError
@@ -29,7 +29,7 @@ class Grey:
         live: bool = False,
         before: Callable[[int], None] = lambda index: None,
     ) -> None:
-        self.live, self.fps, self.skipped = live, fps, 0
+        self.live, self.fps, self.skipped, self.reopened, self.trouble = live, fps, 0, 0, ""
         self.closed = threading.Event()
         self._length, self._before = length, before
 
@@ -43,11 +43,21 @@ class Grey:
             self.closed.set()
 
 
-def capture(source: Grey, speed: Speed = "real", **camera: object) -> Capture:
-    return Capture(source, CameraConfig.model_validate(camera), ReplayClock(), speed)
+def capture(source: Grey, speed: Speed = "real", **camera: object) -> Cameras:
+    turn = threading.Condition()
+    return Cameras([Capture(source, CameraConfig.model_validate(camera), ReplayClock(), speed, turn)], turn)
 
 
-def only_frames(watched: Capture) -> list[Frame]:
+def several(*sources: Grey) -> Cameras:
+    turn, began_ns = threading.Condition(), time.monotonic_ns()
+    captures = [
+        Capture(source, CameraConfig(id=f"cam{number}"), ReplayClock(), "real", turn, began_ns)
+        for number, source in enumerate(sources)
+    ]
+    return Cameras(captures, turn)
+
+
+def only_frames(watched: Cameras) -> list[Frame]:
     return [frame for frame in watched if frame is not None]
 
 
@@ -184,6 +194,73 @@ def test_a_live_camera_knows_when_it_exposed() -> None:
 
     (frame,) = only_frames(capture(Camera(1, live=True)))
     assert frame.taken_at_ns == 12345
+
+
+def test_a_live_cameras_media_time_is_the_monotonic_clocks() -> None:
+    before = time.monotonic_ns()
+    frames = only_frames(capture(Grey(5, live=True, before=lambda index: time.sleep(0.01))))
+    between = [(frame.taken_at_ns - before) / 1e9 for frame in frames]
+    assert [frame.media_time for frame in frames] == pytest.approx(between, abs=0.01)
+
+
+def test_every_camera_is_heard_and_the_end_is_the_last_ones() -> None:
+    watched = several(Grey(6, fps=100.0), Grey(12, fps=100.0), Grey(3, fps=100.0))
+    frames = only_frames(watched)
+    assert {frame.camera for frame in frames} == {"cam0", "cam1", "cam2"}
+    for capture in watched.captures:
+        own = [frame.seq for frame in frames if frame.camera == capture.camera.id]
+        assert own == sorted(set(own))
+        assert capture.delivered == len(own)
+    assert watched.delivered + watched.dropped == 6 + 12 + 3
+
+
+def test_a_busy_camera_does_not_starve_a_quiet_one() -> None:
+    watched = several(Grey(None, fps=200.0, live=True, before=lambda index: time.sleep(0.001)), Grey(20, fps=20.0))
+    quiet = 0
+    with watched:
+        for frame in watched:
+            time.sleep(0.02)  # the reader is slower than the busy one
+            quiet += frame is not None and frame.camera == "cam1"
+            if quiet == 15:
+                break
+    assert quiet == 15
+
+
+def test_a_camera_that_hangs_does_not_hold_up_the_others() -> None:
+    never = threading.Event()
+    watched = several(Grey(None, live=True, before=lambda index: _wait(never)), Grey(10, fps=100.0))
+    seen = 0
+    with watched:
+        for frame in watched:
+            seen += frame is not None
+            if seen == 5:
+                break
+    assert seen == 5
+    hung, well = (capture.status() for capture in watched.captures)
+    assert (hung["frames"], well["frames"]) == (0, 5)
+    never.set()
+
+
+def test_a_source_that_fails_beside_others_is_told() -> None:
+    def fail(index: int) -> None:
+        if index == 3:
+            raise SourceError("the cable is out")
+
+    with several(Grey(None), Grey(None, before=fail)) as watched, pytest.raises(SourceError, match="cable"):
+        only_frames(watched)
+
+
+@pytest.mark.parametrize(("degrees", "corner"), [(0, (0, 0)), (90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
+def test_a_camera_that_hangs_upside_down_is_turned(degrees: int, corner: tuple[int, int]) -> None:
+    class Marked(Grey):
+        def shots(self, wanted: Wanted = always) -> Generator[Shot, None, None]:
+            for shot in super().shots(wanted):
+                shot.image[0, 0], shot.luma[0, 0] = 9, 9
+                yield shot
+
+    (frame,) = only_frames(capture(Marked(1), rotate=degrees))
+    assert frame.luma[corner] == 9
+    assert (frame.image[corner] == 9).all()
 
 
 @pytest.mark.parametrize("speed", ["real", "max"])

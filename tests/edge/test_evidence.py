@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.config import EvidenceConfig, LabelsConfig
-from edge.evidence import Evidence, Kinds, logit, sigmoid
+from edge.evidence import Evidence, Kinds, Vocabulary, logit, sigmoid
 from edge.values import Kind
 
 LABELS = ("Corvus cornix (Hooded Crow)", "Cyanocitta cristata (Blue Jay)", "hen", "person", "background")
@@ -85,3 +85,18 @@ def test_the_name_is_of_the_whole_visit() -> None:
     assert sum(p for _, p in evidence.top()) == pytest.approx(1, abs=1e-5)
     assert evidence.kind_p()["threat"] == pytest.approx(2 / 3, abs=1e-3)
     assert Evidence(CONFIG, KINDS).top() == ()
+
+
+@given(
+    st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6, unique=True),
+    st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=6, unique=True),
+)
+def test_answers_of_two_models_mean_the_same_labels(champion: list[str], standby: list[str]) -> None:
+    vocabulary = Vocabulary([champion, standby])
+    assert list(vocabulary.labels[: len(champion)]) == champion, "the champion's own order, so its answers need no copy"
+    for number, labels in enumerate((champion, standby)):
+        answer = np.arange(1, len(labels) + 1, dtype=np.float32)
+        wide = vocabulary.widen(number, answer)
+        assert {label: p for label, p in zip(vocabulary.labels, wide, strict=True) if p} == dict(
+            zip(labels, answer, strict=True)
+        )

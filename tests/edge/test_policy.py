@@ -167,3 +167,41 @@ def test_the_history_forgets_after_a_day() -> None:
     assert len(history.acted) == 24
     assert history.acted[-1].at == 99 * 3600.0
     assert timedelta(seconds=history.acted[-1].at - history.acted[0].at) < timedelta(days=1)
+
+
+def test_a_deterrent_answers_only_its_own_cameras() -> None:
+    nest = LIGHT.model_copy(update={"cameras": ["nest"]})
+    door = LIGHT.model_copy(update={"id": "door", "channel": 1, "cameras": ["door"]})
+    assert decide(replace(THREAT, camera="nest"), deterrents=(door, nest)).deterrent == "light"
+    assert decide(replace(THREAT, camera="door"), deterrents=(door, nest)).deterrent == "door"
+    assert decide(replace(THREAT, camera="yard"), deterrents=(door, nest)).reason is Reason.NO_CONTROLLER
+
+
+def test_residents_hold_only_what_answers_their_camera() -> None:
+    siren = SIREN.model_copy(update={"cameras": ["cam"]})
+    assert decide(deterrents=(siren,), present=(HEN,)).reason is Reason.NEAR_RESIDENTS
+    assert decide(deterrents=(siren,), present=(replace(HEN, camera="coop"),)).act
+    assert decide(deterrents=(SIREN,), present=(replace(HEN, camera="coop"),)).reason is Reason.NEAR_RESIDENTS
+
+
+NIGHT = datetime(2026, 1, 1, 23, 30).astimezone()  # the house's own time
+
+
+@pytest.mark.parametrize(
+    ("against", "deterrent", "changes"),
+    [
+        (None, LIGHT, {}),
+        (None, LIGHT, {"mode": Mode.MAINTENANCE}),
+        (None, LIGHT, {"clock_known": False}),
+        (Reason.OBSERVE, LIGHT, {"mode": Mode.OBSERVE}),
+        (Reason.PAUSED, LIGHT, {"paused": True}),
+        (Reason.NO_CONTROLLER, LIGHT, {"ready": False}),
+        (Reason.NO_CONTROLLER, LIGHT.model_copy(update={"enabled": False}), {}),
+        (Reason.CLOCK_UNKNOWN, SIREN, {"clock_known": False}),
+        (Reason.QUIET_HOURS, SIREN, {"wall": NIGHT}),
+        (None, LIGHT, {"wall": NIGHT}),
+    ],
+)
+def test_what_speaks_against_a_test_fire(against: Reason | None, deterrent: DeterrentConfig, changes: dict) -> None:  # type: ignore[type-arg]
+    house = {"mode": Mode.ARMED, "paused": False, "ready": True, "wall": NOON, "clock_known": True} | changes
+    assert Policy(PolicyConfig(), EvidenceConfig(), [deterrent]).test(deterrent, **house) is against

@@ -96,6 +96,26 @@ def test_a_question_past_its_deadline_is_not_run(start: Callable[..., ModelWorke
     until(lambda: rendezvous.ask(RED, in_ms(5000)).chosen is not None, rendezvous)
 
 
+def test_an_answer_nobody_waited_for_is_judged_when_it_comes(start: Callable[..., ModelWorker]) -> None:
+    champion, standby = start(), start(Role.STANDBY)
+    rendezvous = Rendezvous([champion, standby])
+    rendezvous.wait_ready(30)
+    os.kill(standby.pid, signal.SIGSTOP)
+    first, second = rendezvous.ask(RED, in_ms(60_000)), rendezvous.ask(GREEN, in_ms(60_000))
+    assert first.chosen
+    assert [p.role for p in first.predictions] == [Role.CHAMPION], "the standby is not known yet"
+    assert [p.fate for p in second.predictions] == [Fate.ANSWERED, Fate.BUSY]
+    os.kill(standby.pid, signal.SIGCONT)
+    settled = []
+    until(lambda: bool(settled.extend(rendezvous.settled()) or settled), rendezvous)
+    ((number, prediction),) = settled
+    assert number == first.number
+    assert (prediction.role, prediction.fate) == (Role.STANDBY, Fate.ANSWERED)
+    assert int(prediction.label_p.argmax()) == 0, "red was asked about"
+    fates = {str(model["role"]): model["fates"] for model in rendezvous.status()}
+    assert fates == {"champion": {"answered": 2}, "standby": {"busy": 1, "answered": 1}}
+
+
 def test_a_frozen_worker_is_late_then_busy_then_replaced(start: Callable[..., ModelWorker]) -> None:
     worker = start(hang_ns=400 * MS)
     rendezvous = Rendezvous([worker])
