@@ -25,6 +25,7 @@ from edge.model_worker import ModelWorker
 from edge.policy import History
 from edge.rendezvous import NO_DEADLINE, Rendezvous
 from edge.values import Event, Fate, Image, Luma, Role
+from edge.watch import Watch
 
 Progress = Callable[[int, int], None]
 _LEAST_ORDERS = 2000
@@ -74,7 +75,7 @@ def bench_pipeline(
 
     `overhead_ms` is the time from the frame taken to the pin, less that event's own invoke.
     """
-    config = _lifted(config)
+    config = lifted(config)
     overhead: list[float] = []
 
     def heard(event: Event) -> None:
@@ -89,7 +90,7 @@ def bench_pipeline(
         while len(overhead) < orders:
             before = len(overhead)
             fps = config.camera[0].fps
-            dropped += _play(made, Scene(fps, ((orders - before) / fps + 2.0) * 16.0 / 12.0, moving=True))
+            dropped += play(made, Scene(fps, ((orders - before) / fps + 2.0) * 16.0 / 12.0, moving=True))
             if len(overhead) == before:
                 raise GanderError("bench: no order was given; see the log above")
         summary = {
@@ -104,7 +105,7 @@ def bench_pipeline(
         return summary | {"idle_cpu_percent": round(_idle(made), 1)}
 
 
-def _lifted(config: Config) -> Config:
+def lifted(config: Config) -> Config:
     """The configuration with every label a threat and no limit but the pin's: every answer gives an order."""
     if not config.deterrent:
         raise ConfigError("deterrent: the bench needs one to time its orders")
@@ -120,8 +121,8 @@ def _lifted(config: Config) -> Config:
     )
 
 
-def _play(made: Desk, scene: Scene) -> int:
-    """Run the line over a scene. Returns how many frames were dropped."""
+def play(made: Desk, scene: Scene, begin: Callable[[Watch], None] = lambda watch: None) -> int:
+    """Run the line over a scene, dry; `begin` gets it first. Returns how many frames were dropped."""
     actuator = Dry(made.config.deterrent)
 
     def forget() -> None:
@@ -129,6 +130,7 @@ def _play(made: Desk, scene: Scene) -> int:
             watch.history = History()
 
     watch = line(made, [scene], actuator, tick=forget)
+    begin(watch)
     with watch.cameras:
         watch.run()
     actuator.close()
@@ -139,7 +141,7 @@ def _idle(made: Desk, seconds: float = 20.0) -> float:
     """Percent of one core that watching costs while nothing moves, at 10 pictures a second."""
     still = Scene(_IDLE_FPS, seconds, moving=False)
     before, began = _cpu_s(), time.monotonic()
-    _play(made, still)
+    play(made, still)
     return 100.0 * (_cpu_s() - before) / (time.monotonic() - began)
 
 

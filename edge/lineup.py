@@ -89,11 +89,10 @@ def lineup(config: Config, store: ModelStore, champion: Bundle | None = None) ->
 
 
 def threads(config: ModelsConfig, cores: int | None = None) -> tuple[int, int]:
-    """Threads of champion and standby. Both run at once: where there are cores enough each has its own."""
+    """Threads of champion and standby. Both run at once, so the standby has its own; more than four slow a model."""
     cores = cores or len(os.sched_getaffinity(0))
-    standby = config.standby_threads if config.standby else 0
-    most = min(cores, 4)  # more make these small models slower
-    return config.threads or max(most - standby if most > 2 else most, 1), config.standby_threads
+    left = cores - config.standby_threads if config.standby else cores
+    return config.threads or max(min(left, 4), 1), config.standby_threads
 
 
 def _globs(ours: LabelsConfig, bundles: Sequence[Bundle]) -> LabelsConfig:
