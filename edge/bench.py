@@ -36,7 +36,7 @@ _IDLE_FPS = 10.0
 class Scene:
     """A frame source for timing: rendered once, then played round and round at no cost.
 
-    While `moving` a disc circles for 12 seconds, then is away for 4, so that visits begin and end.
+    While `moving` a disc circles for 12 seconds, then is away for `away_s`, so that visits begin and end.
     """
 
     live = False
@@ -44,11 +44,11 @@ class Scene:
     trouble = ""
     skipped = 0
 
-    def __init__(self, fps: float, seconds: float, moving: bool, size: tuple[int, int] = (1280, 720)) -> None:
-        self.fps, self._count = fps, round(fps * seconds)
+    def __init__(self, fps: float, seconds: float, moving: bool, away_s: float = 4.0) -> None:
+        self.fps, self._count, self._round_s = fps, round(fps * seconds), 12.0 + away_s
         rng = np.random.default_rng(1)
-        width, height = size
-        ground = cv2.resize(rng.integers(60, 180, (height // 8, width // 8, 3), np.uint8), size)
+        width, height = 1280, 720
+        ground = cv2.resize(rng.integers(60, 180, (height // 8, width // 8, 3), np.uint8), (width, height))
         steps = 45 if moving else 0
         self._shots: list[tuple[Image, Luma]] = []
         for step in range(steps + 1):
@@ -63,7 +63,7 @@ class Scene:
         for number in range(self._count):
             if not wanted(number / self.fps):
                 continue
-            away = number / self.fps % 16.0 >= 12.0
+            away = number / self.fps % self._round_s >= 12.0
             image, luma = self._shots[-1 if away else number % (len(self._shots) - 1 or 1)]
             yield Shot(image, luma, number / self.fps)
 

@@ -42,16 +42,16 @@ class Rendezvous:
     """
 
     def __init__(self, workers: Sequence[Worker]) -> None:
-        self._workers = tuple(workers)
+        self.workers = tuple(workers)
         self._number = 0
         self._open: dict[Worker, _Asked] = {}  # whose answer nobody waits for any more
         self._settled: deque[tuple[int, Prediction]] = deque(maxlen=_KEPT)
-        self._fates: dict[Worker, Counter[Fate]] = {worker: Counter() for worker in self._workers}
+        self._fates: dict[Worker, Counter[Fate]] = {worker: Counter() for worker in self.workers}
 
     def wait_ready(self, timeout_s: float) -> None:
         """Wait until every model is loaded. Raises `GanderError` when one is not by then."""
         until = time.monotonic_ns() + int(timeout_s * 1e9)
-        while missing := [w for w in self._workers if not w.ready]:
+        while missing := [w for w in self.workers if not w.ready]:
             if time.monotonic_ns() > until:
                 raise GanderError(f"model {missing[0].name}: did not load within {timeout_s:.0f} s; see the log above")
             self._listen(missing, 0.1)
@@ -62,13 +62,13 @@ class Rendezvous:
         return [
             {"name": w.name, "role": w.role.value, "ready": w.ready, "starts": w.starts}
             | {"fates": {fate.value: count for fate, count in self._fates[w].copy().items()}}
-            for w in self._workers
+            for w in self.workers
         ]
 
     def tend(self) -> None:
         """Read what came late, replace what died or hangs. Called between questions; does not wait."""
-        self._listen(self._workers, 0.0)
-        for worker in self._workers:
+        self._listen(self.workers, 0.0)
+        for worker in self.workers:
             worker.tend()
 
     def settled(self) -> list[tuple[int, Prediction]]:
@@ -91,7 +91,7 @@ class Rendezvous:
         asked = _Asked(self._number, asked_ns, deadline_ns or asked_ns + _PATIENCE_NS)
         predictions: dict[Worker, Prediction] = {}
         running = []
-        for worker in self._workers:
+        for worker in self.workers:
             refused = worker.ask(crop, self._number, deadline_ns)
             if refused is None:
                 running.append(worker)
@@ -99,7 +99,7 @@ class Rendezvous:
                     self._fates[worker][Fate.FAILED] += 1
             else:
                 predictions[worker] = self._judged(worker, asked, refused)
-        while running and not _decided(self._workers, running, predictions):
+        while running and not _decided(self.workers, running, predictions):
             left_s = (asked.until_ns - time.monotonic_ns()) / 1e9
             if left_s <= 0:
                 predictions |= {worker: self._judged(worker, asked, Fate.LATE) for worker in running}
@@ -110,7 +110,7 @@ class Rendezvous:
                     predictions[worker] = self._answered(worker, asked, answer)
                     running.remove(worker)
         self._open |= dict.fromkeys(running, asked)
-        known = tuple(predictions[w] for w in self._workers if w in predictions)
+        known = tuple(predictions[w] for w in self.workers if w in predictions)
         chosen = next((p for p in known if p.fate is Fate.ANSWERED), None)
         return Verdict(chosen, known, asked.until_ns, time.monotonic_ns(), self._number)
 

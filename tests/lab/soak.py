@@ -1,0 +1,86 @@
+"""Eight hours of watching in minutes: does anything grow?
+
+    python -m tests.lab.soak STATE [--hours 8]
+
+STATE holds the models. Every quarter of an hour of the yard's time one line: memory, threads, descriptors, files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edge.actuators.dry import Dry
+from edge.app import line, replay_desk
+from edge.bench import Scene
+from edge.config_file import load
+
+FPS = 15.0
+QUARTER_S = 900.0
+
+
+def sample(media_time: float, worker: int, state: Path) -> dict[str, float]:
+    """What this process and its model hold now. Memory in megabytes."""
+    return {
+        "media_h": round(media_time / 3600, 2),
+        "memory_mb": resident(os.getpid()),
+        "model_mb": resident(worker),
+        "threads": threading.active_count(),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "files": sum(1 for path in (state / "pictures").rglob("*") if path.is_file()),
+        "decoys": sum(1 for path in (state / "decoy").rglob("*") if path.is_file()),
+        "pictures_mb": sum(path.stat().st_size for path in (state / "pictures").rglob("*.jpg")) / 1e6,
+    }
+
+
+def resident(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") / 1e6
+
+
+def soak(models: Path, hours: float, say: Callable[[dict[str, float]], None]) -> list[dict[str, float]]:
+    """Play a busy yard for so long: somebody comes for 12 s in every two minutes. Returns the samples."""
+    small = ["media.max_mb=10", "media.per_day_mb=1000000", "media.decoy_mb=5", "media.min_free=0.0"]
+    config = load(None, [*small, 'labels.threat=["*"]', "deterrent.0.cooldown_s=1.0", "policy.per_hour=1000"])
+    samples: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory(prefix="gander-soak-") as folder:
+        state = Path(folder)
+        with replay_desk(config, state, models, None, "soak", None, patient=True) as desk:
+            (model,) = desk.rendezvous.workers
+            scene = Scene(FPS, hours * 3600, moving=True, away_s=108.0)
+            actuator = Dry(config.deterrent)
+            frames = 0
+
+            def tick() -> None:
+                nonlocal frames
+                frames += 1
+                if frames % round(QUARTER_S * FPS) == 0:
+                    samples.append(sample(frames / FPS, model.pid, state))
+                    say(samples[-1])
+
+            line(desk, [scene], actuator, speed="max", tick=tick).run()
+            actuator.close()
+    return samples
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("models", type=Path)
+    parser.add_argument("--hours", type=float, default=8.0)
+    chosen = parser.parse_args()
+
+    def say(found: dict[str, Any]) -> None:
+        print(json.dumps(found), file=sys.stdout, flush=True)
+
+    soak(chosen.models, chosen.hours, say)
+
+
+if __name__ == "__main__":
+    main()
