@@ -60,11 +60,17 @@ def clip(path: Path, actors: Sequence[Actor], seconds: float) -> Path:
     return path
 
 
-def bundle(state: Path, folder: Path, name: str = "colours", kinds: LabelsConfig = KINDS) -> Path:
+def bundle(
+    state: Path,
+    folder: Path,
+    name: str = "colours",
+    kinds: LabelsConfig = KINDS,
+    labels: Sequence[str] = ("red", "green", "blue"),
+) -> Path:
     """The colour model as a bundle signed by the device key of `state`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "colours.tflite").write_bytes(model(gain=40.0))
-    (folder / "labels.txt").write_text("red\ngreen\nblue\n")
+    (folder / "labels.txt").write_text("\n".join(labels))
     state.mkdir(parents=True, exist_ok=True)
     key = keys.load_or_generate(state / "device.key")
     wanted = Overrides(kinds=kinds)

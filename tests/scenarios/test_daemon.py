@@ -2,114 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from edge.control import ask
-from edge.errors import GanderError
-from edge.journal import EVENTS, events_after, reader
-from tests.stage import Actor, clip, command, environment
+from edge.journal import EVENTS
+from tests.daemon import SLACK_MS, Daemon
+from tests.stage import Actor, clip
 
-PIN = 17
-SLACK_MS = 400  # what a busy test machine may add to any time below; the figures themselves are in the README
 LONG = ("deterrent.0.on_ms=4500", "deterrent.0.count=1")
-
-
-@pytest.fixture(scope="session")
-def jay_at_3_s(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return clip(tmp_path_factory.mktemp("clip") / "jay.avi", [Actor("red", 3.0, 12.0)], 40)
 
 
 @pytest.fixture(scope="session")
 def jay_for_2_s(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clip(tmp_path_factory.mktemp("clip") / "short.avi", [Actor("red", 3.0, 5.0)], 40)
-
-
-@dataclass
-class Daemon:
-    """A running `gander watch` and the files it leaves."""
-
-    process: subprocess.Popen[bytes]
-    state: Path
-    history: Path
-
-    def levels(self) -> list[tuple[float, int]]:
-        """The pin's life: (milliseconds, level), changes only."""
-        if not self.history.exists():
-            return []
-        lines = [json.loads(line) for line in self.history.read_text().splitlines() if line.endswith("}")]
-        found: list[tuple[float, int]] = []
-        for line in lines:
-            assert line["pin"] == PIN
-            if not found or found[-1][1] != line["level"]:
-                found.append((line["ns"] / 1e6, line["level"]))
-        return found
-
-    def pulses(self) -> list[float]:
-        """How long the pin was on each time, in milliseconds; one that never ended counts until now."""
-        levels = [*self.levels(), (time.monotonic() * 1e3, -1)]
-        return [after[0] - now[0] for now, after in pairwise(levels) if now[1] == 1]
-
-    def events(self, type_: str) -> list[dict[str, Any]]:
-        with contextlib.suppress(GanderError), reader(self.state / EVENTS) as connection:
-            return [body for _, body in events_after(connection, 0) if body["type"] == type_]
-        return []
-
-    def events_all(self) -> list[dict[str, Any]]:
-        with reader(self.state / EVENTS) as connection:
-            return [body for _, body in events_after(connection, 0)]
-
-    def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = ask(self.state, "status")
-        return status
-
-    def wait(self, condition: Callable[[], bool], seconds: float = 40) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, (self.levels(), self.events("action"))
-            time.sleep(0.02)
-
-    def wait_on(self) -> None:
-        self.wait(lambda: any(level == 1 for _, level in self.levels()))
-
-    def guard(self) -> int:
-        """The pin guard's process."""
-        out = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
-        rows = [row.split(None, 2) for row in out.splitlines()[1:]]
-        return next(int(p) for p, parent, what in rows if int(parent) == self.process.pid and "edge.pin_guard" in what)
-
-
-@pytest.fixture
-def start(state: Path, tmp_path: Path, jay_at_3_s: Path) -> Iterator[Callable[..., Daemon]]:
-    running: list[subprocess.Popen[bytes]] = []
-
-    def make(*settings: str, pins: str = "mock", film: Path = jay_at_3_s) -> Daemon:
-        history = tmp_path / "pins.jsonl"
-        wanted = ("controller.kind=guard", "policy.initial_mode=armed", *settings)
-        arguments = [part for setting in wanted for part in ("--set", setting)]
-        env = environment(state, GANDER_PIN_HISTORY=str(history), GPIOZERO_PIN_FACTORY=pins)
-        running.append(subprocess.Popen(command("watch", "--source", film, *arguments), env=env))
-        return Daemon(running[-1], state, history)
-
-    yield make
-    for process in running:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGCONT)
-        process.kill()
-        process.wait()
 
 
 def test_from_a_frame_to_the_pin(start: Callable[..., Daemon]) -> None:
