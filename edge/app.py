@@ -30,7 +30,7 @@ from edge.frames import FrameSource, open_source
 from edge.health import disk, problems, temperature
 from edge.journal import Journal
 from edge.latency import Latencies
-from edge.lineup import Lineup, lineup, threads
+from edge.lineup import TRUSTED, Lineup, threads, trusted
 from edge.media import Media
 from edge.model_store import ModelStore
 from edge.model_worker import ModelWorker
@@ -97,19 +97,21 @@ def desk(
     cv2.setNumThreads(1)  # pictures are small; the other cores are the model's
     with contextlib.ExitStack() as stack:
         store = ModelStore(models, config.models)
-        chosen = lineup(config, store)  # what does not fit is refused before anything starts
+        bundles = trusted(config, store)
+        chosen = Lineup(config, bundles)  # what does not fit is refused before anything starts
         journal = Journal(state, config.journal.queue, patient)
         stack.callback(journal.close)
         media = Media(state, config.media, journal, ids, patient)
         stack.callback(media.close)
-        rendezvous, close = open_models(config, chosen)
+        rendezvous, close = open_models(config, bundles)
+        del bundles
         stack.callback(close)
         latencies = Latencies()
         record = Record(config.node.name, chosen, journal, media, latencies, clock, ids, replayed, listen)
         yield Desk(config, state, clock, ids, journal, media, store, chosen, rendezvous, close, latencies, record)
 
 
-def open_models(config: Config, lineup: Lineup) -> tuple[Rendezvous, Callable[[], None]]:
+def open_models(config: Config, bundles: Sequence[Bundle]) -> tuple[Rendezvous, Callable[[], None]]:
     """Start the models' processes. Returns the rendezvous and what ends them."""
     workers: list[ModelWorker] = []
 
@@ -118,8 +120,8 @@ def open_models(config: Config, lineup: Lineup) -> tuple[Rendezvous, Callable[[]
             worker.close()
 
     try:
-        for model, bundle, count in zip(lineup.models, lineup.bundles, threads(config.models), strict=False):
-            workers.append(ModelWorker(bundle, model.role, count))
+        for bundle, role, count in zip(bundles, TRUSTED, threads(config.models), strict=False):
+            workers.append(ModelWorker(bundle, role, count))
     except BaseException:
         close()
         raise
@@ -260,8 +262,9 @@ class Appliance:
 
     def take_over(self, champion: Bundle) -> None:
         """Load another champion beside the running one, then let it take over."""
-        chosen = lineup(self.desk.config, self.desk.store, champion)
-        rendezvous, close = open_models(self.desk.config, chosen)
+        bundles = trusted(self.desk.config, self.desk.store, champion)
+        chosen = Lineup(self.desk.config, bundles)
+        rendezvous, close = open_models(self.desk.config, bundles)
         try:
             successor = brain(self.desk, chosen, rendezvous, close)
             rendezvous.wait_ready(20.0)
@@ -329,7 +332,7 @@ def offline(config: Config, state: Path) -> Iterator[dict[str, Handler]]:
         store = ModelStore(state, config.models)
 
         def fits(bundle: Bundle) -> None:
-            lineup(config, store, bundle)
+            Lineup(config, trusted(config, store, bundle))
 
         yield handlers(owner, store, fits, lambda: "nothing was due", _not_running)
     finally:

@@ -7,19 +7,20 @@ from pathlib import Path
 
 from edge.config import Config
 from edge.frames import open_source
-from edge.lineup import lineup, threads
+from edge.lineup import Lineup, threads, trusted
 from edge.model_store import ModelStore
 from edge.values import Kind
 
 
 def check(config: Config, state: Path) -> Iterator[str]:
     """What `gander check` says, a line each; raises the first thing to mend. Starts and writes nothing."""
-    chosen = lineup(config, ModelStore(state, config.models))
+    bundles = trusted(config, ModelStore(state, config.models))
+    chosen = Lineup(config, bundles)
     kinds = chosen.kinds
     for camera in config.camera:
         open_source(camera)
         yield f"camera {camera.id}: {camera.source}, {camera.fps:g} pictures a second"
-    for model, bundle, count in zip(chosen.models, chosen.bundles, threads(config.models), strict=False):
+    for model, bundle, count in zip(chosen.models, bundles, threads(config.models), strict=False):
         what = ("a demonstration: " if bundle.manifest.demo else "") + f"{len(bundle.labels)} labels"
         signer = bundle.manifest.signer or "nobody"
         yield f"{model.role} {bundle.name} {bundle.version}: {what}, signed by {signer}, {count} threads"

@@ -16,7 +16,7 @@ from edge.catalogue import fetch as fetch_files
 from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption, command, home, out, print_json, say
 from edge.config import LabelsConfig
 from edge.errors import Refused
-from edge.lineup import lineup
+from edge.lineup import Lineup, trusted
 from edge.manifest import SUFFIX
 from edge.model_import import Overrides, import_tflite
 from edge.model_store import ModelStore
@@ -150,7 +150,7 @@ def promote(name: str, config: ConfigOption = None, state: StateOption = None) -
     """Make an installed bundle the champion, also while the daemon runs."""
     chosen, folder = home(config, state)
     store = ModelStore(folder, chosen.models)
-    lineup(chosen, store, store.candidate(name))
+    Lineup(chosen, trusted(chosen, store, store.candidate(name)))
     say(command(chosen, folder, "promote", name=name))
 
 

@@ -42,25 +42,24 @@ class Lineup:
     """
 
     def __init__(self, config: Config, bundles: Sequence[Bundle]) -> None:
-        """`bundles` in the order of trust, the champion first."""
-        self.bundles = tuple(bundles)
+        """`bundles` in the order of trust, the champion first. They are not kept: a model is many megabytes."""
         self.models = tuple(
             Model(b.name, b.version, role, b.labels, b.manifest.input.crop.margin)
-            for b, role in zip(self.bundles, TRUSTED, strict=False)
+            for b, role in zip(bundles, TRUSTED, strict=False)
         )
-        self._vocabulary = Vocabulary([bundle.labels for bundle in self.bundles])
-        globs = _globs(config.labels, self.bundles)
+        self._vocabulary = Vocabulary([bundle.labels for bundle in bundles])
+        globs = _globs(config.labels, bundles)
         self.kinds = Kinds(self._vocabulary.labels, globs)
-        own = [Kinds(bundle.labels, globs) for bundle in self.bundles]
+        own = [Kinds(bundle.labels, globs) for bundle in bundles]
         self.sees_people = all(kinds.has(Kind.PERSON) for kinds in own)
-        self.demo = any(bundle.manifest.demo for bundle in self.bundles)
+        self.demo = any(bundle.manifest.demo for bundle in bundles)
         if missing := self.kinds.unmatched(config.labels):
             labels = self.champion.labels
             raise ConfigError(
                 f"labels: {', '.join(map(repr, missing))} fits no label of model {self.champion.name}; "
                 f"`gander bundle verify` lists all {len(labels)}, the first is {labels[0]!r}"
             )
-        for bundle, kinds in zip(self.bundles[1:], own[1:], strict=True):
+        for bundle, kinds in zip(bundles[1:], own[1:], strict=True):
             if own[0].has(Kind.THREAT) and not kinds.has(Kind.THREAT):
                 raise ConfigError(
                     f"models.standby: {bundle.name} knows no threat: none of its {len(bundle.labels)} labels "
@@ -80,12 +79,12 @@ class Lineup:
         return next((model for model in self.models if model.role is role), self.champion)
 
 
-def lineup(config: Config, store: ModelStore, champion: Bundle | None = None) -> Lineup:
-    """The configured models, with this champion where one is given. Raises `BundleError`, `ConfigError`."""
+def trusted(config: Config, store: ModelStore, champion: Bundle | None = None) -> list[Bundle]:
+    """The configured models in the order of trust, with this champion where one is given. Raises `BundleError`."""
     bundles = [champion or store.champion()]
     if config.models.standby:
         bundles.append(store.load(config.models.standby))
-    return Lineup(config, bundles)
+    return bundles
 
 
 def threads(config: ModelsConfig, cores: int | None = None) -> tuple[int, int]:
