@@ -33,7 +33,7 @@ def sample(media_time: float, worker: int, state: Path) -> dict[str, float]:
         "memory_mb": resident(os.getpid()),
         "model_mb": resident(worker),
         "threads": threading.active_count(),
-        "descriptors": len(os.listdir("/proc/self/fd")),
+        "descriptors": sum(1 for _ in Path("/proc/self/fd").iterdir()),
         "files": sum(1 for path in (state / "pictures").rglob("*") if path.is_file()),
         "decoys": sum(1 for path in (state / "decoy").rglob("*") if path.is_file()),
         "pictures_mb": sum(path.stat().st_size for path in (state / "pictures").rglob("*.jpg")) / 1e6,
