@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 _PERIOD_S = 5.0
+_REST_S = 60.0  # a camera that comes and goes is told of once a minute, not at every turn
 
 
 class Rounds:
@@ -17,8 +19,9 @@ class Rounds:
         look: Callable[[], Mapping[str, Any]],
         tell: Callable[[list[dict[str, str]]], None],
         period_s: float = _PERIOD_S,
+        rest_s: float = _REST_S,
     ) -> None:
-        self._look, self._tell, self._period_s = look, tell, period_s
+        self._look, self._tell, self._period_s, self._rest_s = look, tell, period_s, rest_s
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._walk, name="rounds", daemon=True)
         self._thread.start()
@@ -29,9 +32,11 @@ class Rounds:
 
     def _walk(self) -> None:
         known: list[str] = []
+        told_at: float | None = None
         while not self._closing.wait(self._period_s):
             found: list[dict[str, str]] = self._look()["problems"]
             now = [problem["what"] for problem in found]
-            if now != known:
+            rested = told_at is None or time.monotonic() - told_at >= self._rest_s
+            if now != known and rested:
                 self._tell(found)
-                known = now
+                known, told_at = now, time.monotonic()

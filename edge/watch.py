@@ -105,7 +105,9 @@ class Watch:
             self._tick()
             self._succeed()
             self._test()
-            if frame is not None:
+            if frame is None:
+                self._tend()
+            else:
                 self._step(frame)
         self._end_visits(self.brain.end_visits())
 
@@ -139,7 +141,7 @@ class Watch:
         self._record.settled(brain.rendezvous.settled())
 
     def _tend(self) -> None:
-        """Nobody to ask about: look after the models."""
+        """Nobody to ask about: look after the models, which load, die and hang whether a camera works or not."""
         self.brain.rendezvous.tend()
         self._record.settled(self.brain.rendezvous.settled())
 

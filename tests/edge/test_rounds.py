@@ -1,0 +1,49 @@
+"""The rounds: what changed is told, once, and not too often."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from edge.rounds import Rounds
+
+DARK = {"what": "camera cam gives no picture", "advice": "look at its cable"}
+
+
+def until(count: int, told: list[list[dict[str, str]]]) -> None:
+    end = time.monotonic() + 10
+    while len(told) < count:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_problem_is_told_when_it_comes_and_when_it_goes() -> None:
+    problems: list[dict[str, str]] = []
+    told: list[list[dict[str, str]]] = []
+    looked = threading.Semaphore(0)
+
+    def look() -> dict[str, list[dict[str, str]]]:
+        looked.release()
+        return {"problems": list(problems)}
+
+    rounds = Rounds(look, told.append, period_s=0.01, rest_s=0.0)
+    for _ in range(3):
+        assert looked.acquire(timeout=10)
+    assert told == [], "all is well, and that is no news"
+    problems.append(DARK)
+    until(1, told)
+    problems.clear()
+    until(2, told)
+    rounds.close()
+    assert told == [[DARK], []]
+
+
+def test_what_comes_and_goes_is_told_once_in_a_while() -> None:
+    told: list[list[dict[str, str]]] = []
+    turns = iter(range(10**9))
+    rounds = Rounds(lambda: {"problems": [DARK] * (next(turns) % 2)}, told.append, period_s=0.005, rest_s=60.0)
+    until(1, told)
+    while next(turns) < 40:
+        time.sleep(0.005)
+    rounds.close()
+    assert len(told) == 1
