@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from cv2.utils import logging as chatter
 
 from edge.errors import SourceError
 from edge.frames import Shot, Wanted, always
@@ -112,6 +111,7 @@ def _plausible_fps(fps: float) -> float:
 def _quietly(path: Path) -> cv2.VideoCapture:
     """Open without the libraries' own chatter: what is wrong is said once, in our words."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+    chatter = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 moved it there
     level = chatter.getLogLevel()
     chatter.setLogLevel(0)
     try:

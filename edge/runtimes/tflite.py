@@ -26,7 +26,7 @@ def _installed() -> tuple[str, str, str]:
     for module, distribution, title in _RUNTIMES:
         if importlib.util.find_spec(module):
             return module, distribution, title
-    raise GanderError("no runtime for TFLite models is installed: `pip install ai-edge-litert`")
+    raise GanderError("no runtime for TFLite models is installed: in Gander's folder, `pip install '.[litert]'`")
 
 
 def name() -> str:
