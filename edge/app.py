@@ -245,7 +245,9 @@ class Appliance:
             "controller_ready": watch.actuator.ready(),
             "controller_facts": watch.actuator.facts(),
             "acting": watch.actuator.acting_until_ns() > 0,
-            "deterrents": [{"id": d.id, "kind": d.kind, "enabled": d.enabled} for d in desk.config.deterrent],
+            "deterrents": [
+                {"id": d.id, "kind": d.kind, "enabled": d.enabled, "quiet": d.quiet} for d in desk.config.deterrent
+            ],
             "visits": [{"id": v.id, "camera": v.camera, "label": v.label, "kind": v.kind.value} for v in brain.open],
             "journal": {
                 "waiting": desk.journal.waiting,

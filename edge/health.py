@@ -1,0 +1,114 @@
+"""Checks of health as values: what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_ZONES = Path("/sys/class/thermal")
+_HOT_C = 80.0  # a Raspberry Pi slows down from here on
+_FULL = 0.05  # of the disk
+_MANY_STARTS = 5
+_WAITING = 500  # records
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, and what to do about it."""
+
+    what: str
+    advice: str
+
+
+def problems(status: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with an appliance of this status (`app.Appliance.status`). Pure."""
+    return [*_cameras(status), *_models(status), *_pin(status), *_keeping(status), *_machine(status)]
+
+
+def _cameras(status: Mapping[str, Any]) -> Iterator[Problem]:
+    for camera in status["cameras"]:
+        if camera["trouble"]:
+            yield Problem(
+                f"camera {camera['id']} gives no picture: {camera['trouble']}",
+                "look at its power, cable and network; it is tried again and again by itself",
+            )
+
+
+def _models(status: Mapping[str, Any]) -> Iterator[Problem]:
+    models = status["models"]
+    missing = [model for model in models if not model["ready"]]
+    if models and len(missing) == len(models) and status["uptime_s"] > 60:
+        yield Problem("no model answers, so nothing will fire", "see the log; `gander doctor` tries the models out")
+        return
+    for model in missing:
+        if status["uptime_s"] > 60:
+            yield Problem(
+                f"the {model['role']} {model['name']} is not loaded", "see the log; it is started again by itself"
+            )
+    for model in models:
+        if model["starts"] > _MANY_STARTS:
+            yield Problem(
+                f"the {model['role']} {model['name']} keeps ending",
+                "is memory short? `gander doctor`; or go back: `gander bundle rollback`",
+            )
+
+
+def _pin(status: Mapping[str, Any]) -> Iterator[Problem]:
+    if status["mode"] != "observe" and not status["controller_ready"]:
+        trouble = status["controller_facts"].get("trouble") or "it does not answer"
+        yield Problem(
+            f"the deterrent's controller is not ready: {trouble}",
+            "nothing fires until it is; `gander doctor` looks closer",
+        )
+    quiet = [d["id"] for d in status["deterrents"] if d["enabled"] and d["quiet"]]
+    if quiet and not status["clock_known"]:
+        yield Problem(
+            f"the clock is not set, so {', '.join(quiet)} holds for quiet hours",
+            "connect to a network once, or fit a clock (RTC): `timedatectl` says whether it is synchronised",
+        )
+
+
+def _keeping(status: Mapping[str, Any]) -> Iterator[Problem]:
+    journal, pictures = status["journal"], status["pictures"]
+    if journal["dropped"]:
+        yield Problem(
+            f"{journal['dropped']} records could not be kept",
+            "is the card full or dying? `gander doctor --full` reads all of it",
+        )
+    elif journal["waiting"] > _WAITING:
+        yield Problem(
+            f"{journal['waiting']} records wait to be written", "the card is slow, full or read-only: `gander doctor`"
+        )
+    if pictures.get("problem"):
+        yield Problem("pictures are not kept", pictures["problem"])
+
+
+def _machine(status: Mapping[str, Any]) -> Iterator[Problem]:
+    disk, temperature = status["disk"], status["temperature"]
+    if disk["free"] < _FULL * disk["total"]:
+        yield Problem(
+            f"the disk is nearly full: {disk['free'] / 1e6:.0f} MB free",
+            "`gander prune` deletes pictures that are due; labelled ones stay: move them with `gander export`",
+        )
+    if temperature is not None and temperature >= _HOT_C:
+        yield Problem(f"the processor has {temperature:.0f} °C and slows down", "give it air, shade or a heat sink")
+
+
+def disk(state: Path) -> dict[str, int]:
+    """Bytes free and in all where the state directory is."""
+    usage = shutil.disk_usage(state)
+    return {"free": usage.free, "total": usage.total}
+
+
+def temperature() -> float | None:
+    """The hottest zone's degrees Celsius, where the machine tells."""
+    found = []
+    for zone in _ZONES.glob("thermal_zone*/temp"):
+        try:
+            found.append(int(zone.read_text()) / 1000)
+        except (OSError, ValueError):
+            continue
+    return max(found, default=None)
