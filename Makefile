@@ -17,13 +17,13 @@ setup: $(STAMP) ## create .venv with gander and the test tools
 $(STAMP): requirements.txt pyproject.toml deploy/prepare.sh
 	sh deploy/prepare.sh $(PYTHON)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt --editable '.[test,desk]'
 	touch $@
 
 setup-training: $(STAMP_TRAINING) ## add TensorFlow, for making models
 
 $(STAMP_TRAINING): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt --editable '.[test,training]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt --editable '.[test,desk,training]'
 	touch $@
 
 run: $(STAMP) ## watch the rendered yard: no camera, broker or GPIO needed (stop with Ctrl-C)

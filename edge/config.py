@@ -203,6 +203,17 @@ class MqttConfig(Section):
     commands: bool = Field(True, description="Obey commands that come by MQTT")
     ignore_s: float = Field(5.0, ge=0.0, le=60.0, description="Commands are ignored for so long after connecting")
     late_s: float = Field(60.0, ge=1.0, le=86400.0, description="Older events go to event/late, not to event")
+    images: bool = Field(True, description="Publish the last visitor's picture, where media.publish_people lets it")
+
+    @model_validator(mode="after")
+    def _pairs(self) -> MqttConfig:
+        if self.password_file and not self.user:
+            raise ValueError("user: a password_file needs one")
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key: give both, or neither")
+        if not self.secure and (self.ca or self.certificate):
+            raise ValueError("tls: ca and certificate are of no use without it; set tls = true")
+        return self
 
     @property
     def local(self) -> bool:

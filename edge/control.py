@@ -78,9 +78,11 @@ class Control:
         try:
             request = json.loads(line)
             name, arguments = request["command"], dict(request.get("arguments", {}))
-            handler = self._handlers[name]
+            handler, via = self._handlers[name], str(request.get("via") or "")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return {"ok": False, "answer": f"not a command: {line[:80]!r}; known are {', '.join(self._handlers)}"}
+        if via:
+            who = f"{who} via {via[:20]}"
         try:
             return {"ok": True, "answer": handler(who, **arguments)}
         except (GanderError, TypeError, ValueError, OverflowError, OSError) as error:
@@ -88,14 +90,18 @@ class Control:
             return {"ok": False, "refused": isinstance(error, ValueError), "answer": str(error) or type(error).__name__}
 
 
-def ask(state: Path, command: str, /, **arguments: Any) -> Any:
-    """Send one command to the daemon of a state directory. Raises `NotRunning`, or `GanderError` when refused."""
+def ask(state: Path, command: str, /, *, via: str = "", timeout_s: float = _TIMEOUT_S, **arguments: Any) -> Any:
+    """Send one command to the daemon of a state directory. Raises `NotRunning`, or `GanderError` when refused.
+
+    `via` says by which way it came to this process, where it was not its user who asked.
+    """
     path = state / SOCKET
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_TIMEOUT_S)
+            connection.settimeout(timeout_s)
             connection.connect(str(path))
-            connection.sendall(json.dumps({"command": command, "arguments": arguments}).encode() + b"\n")
+            wanted = {"command": command, "arguments": arguments, "via": via}
+            connection.sendall(json.dumps(wanted).encode() + b"\n")
             line = _line(connection)
     except (FileNotFoundError, ConnectionRefusedError):
         raise NotRunning(f"{path}: no gander runs there; start `gander run`, or name the right --state") from None
