@@ -53,14 +53,6 @@ Listener = Callable[[Event], None]
 _TEST_S = 5.0  # how long a test fire waits for the loop
 
 
-def state_directory(config: Config, chosen: Path | None) -> Path:
-    """Where this appliance keeps what it knows: as told, as configured, else a folder of the user's own."""
-    if chosen or config.node.state:
-        return Path(chosen or config.node.state)
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "gander"
-
-
 @dataclass(frozen=True, slots=True)
 class Desk:
     """What outlives one clip: the journal, the champion's process, what was measured."""

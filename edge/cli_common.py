@@ -11,9 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from edge.app import offline, state_directory
 from edge.config import Config
-from edge.config_file import load
+from edge.config_file import load, state_directory
 from edge.control import ask, me
 from edge.errors import NotRunning
 
@@ -48,6 +47,8 @@ def command(config: Config, state: Path, verb: str, /, **arguments: Any) -> str:
     try:
         return str(ask(state, verb, **arguments))
     except NotRunning:
+        from edge.app import offline  # a verb that only tells others needs none of what this brings: cameras, models
+
         with offline(config, state) as handlers:
             return str(handlers[verb](me(), **arguments))
 

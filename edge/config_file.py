@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +34,14 @@ def load(path: Path | None, overrides: list[str] | tuple[str, ...] = ()) -> Conf
         return Config.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_first(error)}") from None
+
+
+def state_directory(config: Config, chosen: Path | None) -> Path:
+    """Where this appliance keeps what it knows: as told, as configured, else a folder of the user's own."""
+    if chosen or config.node.state:
+        return Path(chosen or config.node.state)
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "gander"
 
 
 def _override(raw: dict[str, Any], text: str) -> None:
