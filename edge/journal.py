@@ -11,44 +11,25 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from edge.database import EVENTS as EVENTS
+from edge.database import OWNER as OWNER
+from edge.database import connect as connect
+from edge.database import prepare
+from edge.database import reader as reader
+from edge.database import transaction as transaction
 from edge.errors import StateError
 from edge.values import Event
 
 log = logging.getLogger(__name__)
 
-EVENTS = "events.db"
-OWNER = "owner.db"
-VERSION = 1
-
-_SCHEMA = {
-    EVENTS: """
-        CREATE TABLE event (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, type TEXT NOT NULL,
-            wall TEXT NOT NULL, visit_id TEXT, json TEXT NOT NULL);
-        CREATE INDEX event_visit ON event (visit_id);
-        CREATE TABLE visit (id TEXT PRIMARY KEY, camera TEXT NOT NULL, started TEXT NOT NULL, ended TEXT,
-            kind TEXT, label TEXT, p REAL, actions INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-        CREATE TABLE prediction (visit_id TEXT NOT NULL, seq INTEGER NOT NULL, model TEXT NOT NULL, role TEXT NOT NULL,
-            fate TEXT NOT NULL, invoke_ms REAL, top TEXT, picture TEXT);
-        CREATE INDEX prediction_visit ON prediction (visit_id);
-        CREATE TABLE picture (id TEXT PRIMARY KEY, path TEXT NOT NULL, sha256 TEXT NOT NULL, bytes INTEGER NOT NULL,
-            kind TEXT NOT NULL, visit_id TEXT, crop_of TEXT) WITHOUT ROWID;
-        CREATE INDEX picture_visit ON picture (visit_id);
-    """,
-    OWNER: """
-        CREATE TABLE label (id TEXT PRIMARY KEY, visit_id TEXT, picture_id TEXT, label TEXT NOT NULL, who TEXT NOT NULL,
-            wall TEXT NOT NULL, note TEXT) WITHOUT ROWID;
-        CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-        CREATE TABLE audit (id TEXT PRIMARY KEY, wall TEXT NOT NULL, who TEXT NOT NULL, command TEXT NOT NULL,
-            answer TEXT NOT NULL) WITHOUT ROWID;
-    """,
-}
+_PATIENCE_S = 5.0  # between two tries to write
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +53,15 @@ class Journal:
         self._lock = lock(state)
         try:
             for name in (EVENTS, OWNER):
-                _prepare(state / name)
+                prepare(state / name)
         except BaseException:
             os.close(self._lock)
             raise
         self.state = state
         self.dropped = 0
         self.committed = 0
+        self.trouble = ""
+        """Why nothing can be written at present; empty: it can."""
         self._queue: queue.Queue[Row | tuple[Work, Future[Any]] | None] = queue.Queue(queue_size)
         self._size = queue_size
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
@@ -100,9 +83,12 @@ class Journal:
         sql = "INSERT OR IGNORE INTO event (id, type, wall, visit_id, json) VALUES (?, ?, ?, ?, ?)"
         self._put(Row(sql, row, precious=True))
 
-    def write(self, sql: str, *values: Any, precious: bool = False) -> None:
-        """Add one statement for `events.db`. Never waits; dropped and counted when the queue is more than half full."""
-        self._put(Row(sql, values, precious))
+    def write(self, sql: str, *values: Any, precious: bool = False) -> bool:
+        """Add one statement for `events.db`; returns whether there was room.
+
+        Never waits; dropped and counted when the queue is more than half full.
+        """
+        return self._put(Row(sql, values, precious))
 
     def ask(self, work: Work, timeout_s: float = 10.0) -> Any:
         """Have the writer run `work(owner.db)` in one transaction, wait, and return what it did.
@@ -134,14 +120,16 @@ class Journal:
             log.error("%d records could not be written before the end", self.waiting)
         os.close(self._lock)
 
-    def _put(self, row: Row) -> None:
+    def _put(self, row: Row) -> bool:
         if not row.precious and not self._patient and self._queue.qsize() > self._size // 2:
             self.dropped += 1
-            return
+            return False
         try:
             self._queue.put(row, block=self._patient)
         except queue.Full:
             self.dropped += 1
+            return False
+        return True
 
     def _write(self) -> None:
         """The writer thread: commit what waits in groups, try again for as long as the card refuses."""
@@ -178,9 +166,11 @@ class Journal:
                     for row in rows:
                         events.execute(row.sql, row.values)
             except sqlite3.OperationalError as error:  # locked, disk full, card gone: later, in the same order
-                log.warning("%s: %s; trying again in %.1f s, %d wait", EVENTS, error, wait_s, self.waiting)
+                if str(error) != self.trouble:
+                    log.warning("%s: %s; what happens waits in memory and is tried again", EVENTS, error)
+                self.trouble = str(error)
                 time.sleep(wait_s)
-                wait_s = min(wait_s * 2, 30.0)
+                wait_s = min(wait_s * 2, _PATIENCE_S)
             except (sqlite3.Error, ValueError, OverflowError) as error:
                 if isinstance(error, sqlite3.DatabaseError) and type(error) is sqlite3.DatabaseError:
                     raise  # damaged: not to be written to any more
@@ -188,6 +178,9 @@ class Journal:
                 return
             else:
                 self.committed += len(rows)
+                if self.trouble:
+                    log.warning("%s: written again; %d wait, %d were dropped", EVENTS, self.waiting, self.dropped)
+                self.trouble = ""
                 return
 
     def _commit_singly(self, events: sqlite3.Connection, rows: list[Row], error: Exception) -> None:
@@ -221,48 +214,6 @@ def dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-@contextlib.contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.rollback()
-        raise
-
-
-@contextlib.contextmanager
-def connect(path: Path) -> Iterator[sqlite3.Connection]:
-    """The writer's connection: WAL, and FULL so that a committed event survives a power cut."""
-    connection = sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        yield connection
-    finally:
-        connection.close()
-
-
-@contextlib.contextmanager
-def reader(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that cannot write. Raises `StateError` where there is nothing to read."""
-    try:
-        if not path.exists():
-            raise StateError(f"{path}: no journal there yet; start `gander run` or name the right --state")
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
-    except (OSError, sqlite3.Error) as error:
-        raise StateError(f"{path}: cannot be read: {error}") from None
-    try:
-        _check_version(connection, path)
-        connection.row_factory = sqlite3.Row
-        yield connection
-    except sqlite3.DatabaseError as error:
-        raise StateError(f"{path}: {error}") from None
-    finally:
-        connection.close()
-
-
 def events_after(connection: sqlite3.Connection, place: int, limit: int = 500) -> list[tuple[int, dict[str, Any]]]:
     """Events committed after `place` (0: from the start), in the order of their commit, each with its own place."""
     rows = connection.execute("SELECT place, json FROM event WHERE place > ? ORDER BY place LIMIT ?", (place, limit))
@@ -289,11 +240,14 @@ def recent_visits(
     return [v for v in visits if label is None or label in (v["label"], v["owner"])]
 
 
-def lock(state: Path) -> int:
-    """Take the state directory for this process; the descriptor returned holds it. Raises `StateError`."""
+def lock(state: Path, name: str = "lock") -> int:
+    """Take the state directory for this process; the descriptor returned holds it. Raises `StateError`.
+
+    One process writes the journal, another, with a lock of another name, publishes it.
+    """
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o2770)
-        fd = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+        fd = os.open(state / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
     except OSError as error:
         raise StateError(f"{state}: cannot keep state there: {error.strerror}; choose another with --state") from None
     try:
@@ -302,26 +256,3 @@ def lock(state: Path) -> int:
         os.close(fd)
         raise StateError(f"{state}: another gander is at work there; stop it, or choose another --state") from None
     return fd
-
-
-def _prepare(path: Path) -> None:
-    """Create the tables, or check that they are ours."""
-    try:
-        with connect(path) as connection:
-            if _check_version(connection, path) == 0:
-                with transaction(connection):
-                    for statement in _SCHEMA[path.name].split(";"):
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version = {VERSION}")
-        path.chmod(0o660)
-    except (sqlite3.Error, OSError) as error:
-        raise StateError(f"{path}: cannot be used: {error}") from None
-
-
-def _check_version(connection: sqlite3.Connection, path: Path) -> int:
-    found = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if found > VERSION:
-        raise StateError(
-            f"{path}: written by a newer gander (schema {found}, this one knows {VERSION}); update this one"
-        )
-    return found

@@ -1,4 +1,4 @@
-"""Pictures of visits: what the model saw, and the whole view with the visitor marked; written by its own thread."""
+"""Pictures of visits and what the models were shown, written by a thread of its own: a slow card delays nobody."""
 
 from __future__ import annotations
 
@@ -6,141 +6,290 @@ import contextlib
 import hashlib
 import logging
 import queue
-import shutil
 import threading
+import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 
 from edge.atomic import write_atomically
-from edge.clock import Ids
+from edge.books import open_books
+from edge.clock import Clock, Ids, LiveClock, iso
 from edge.config import MediaConfig
+from edge.decoy import ROLE, Decoys, content
+from edge.errors import StateError
 from edge.journal import Journal
-from edge.preprocess import crop_box, square_crop
-from edge.values import Box, Frame, Image, Kind, Visit
+from edge.marking import mark
+from edge.people import People, Stay
+from edge.preprocess import square_crop
+from edge.retention import FOLDER, INSERT, Retention
+from edge.values import Fate, Frame, Image, Visit
 
 log = logging.getLogger(__name__)
 
-_COLOURS = {
-    Kind.THREAT: (225, 64, 48),
-    Kind.RESIDENT: (72, 168, 84),
-    Kind.PERSON: (64, 120, 220),
-    Kind.OTHER: (110, 110, 110),
-}
+_PASS_S = 600.0  # between two passes that delete what is due
+_PAUSE_S = 5.0  # after a picture could not be kept, before the next is tried
+_COMMAND_S = 30.0  # that one `prune` may take; more goes on by itself
 
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
+    """One moment of a visit and the ids of its three pictures."""
+
     frame: Frame
     visit: Visit
     margin: float
-    crop_id: str
     frame_id: str
+    crop_id: str
+    marked_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What the models were shown at one question."""
+
+    crop: Image
+    visit_id: str
+    seq: int
+
+
+class _Full(StateError):
+    """There is no room for a picture; the text says why, and what to do."""
 
 
 class Media:
-    """Keeps pictures under `state/pictures/DAY/`. Never slows the loop: what cannot wait is dropped and counted."""
+    """Keeps pictures under `state/pictures/DAY/` and decoys under `state/decoy/`, within their limits.
 
-    def __init__(self, state: Path, config: MediaConfig, journal: Journal, ids: Ids, patient: bool = False) -> None:
-        """`patient` (a replay as fast as it can): who keeps waits for room instead of dropping."""
-        self._folder = state / "pictures"
-        self._config, self._journal, self._ids, self._patient = config, journal, ids, patient
+    Never slows the loop: what cannot wait is dropped and counted.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        config: MediaConfig,
+        journal: Journal,
+        ids: Ids,
+        patient: bool = False,
+        *,
+        person_hold_s: float = 60.0,
+        journal_days: int = 400,
+        clock: Clock | None = None,
+    ) -> None:
+        """`patient` (a replay as fast as it can): who keeps waits for room instead of dropping.
+
+        Pictures up to `person_hold_s` after a person was seen are pictures with a person. `journal_days`: how long
+        visits and events are kept. `clock` tells what is too old.
+        """
+        self._state, self._folder, self._config, self._journal = state, state / FOLDER, config, journal
+        self._ids, self._patient, self._clock = ids, patient, clock or LiveClock()
         self._kept: dict[str, int] = {}
-        self._trouble = ""
+        self._people, self._begun = People(person_hold_s), deque[Stay](maxlen=64)
+        self._decoys = Decoys(state, config.decoy_mb * 10**6)
+        self._retention = Retention(state, config, journal_days, journal, self._decoys, self._clock)
+        self._turn = threading.Lock()  # of the card: the thread's, or a command's
+        self._resume_at = 0.0  # monotonic seconds
+        self._problem = ""
+        self._size = 0  # bytes of the last moment
+        self._pass_at = 0.0  # monotonic seconds; the first is due at once
         self.dropped = 0
-        self._queue: queue.Queue[_Moment | None] = queue.Queue(config.queue)
+        self._queue: queue.Queue[_Moment | _Shown | Stay | None] = queue.Queue(config.queue)
+        self._closing = False
         self._thread = threading.Thread(target=self._write, name="media", daemon=True)
         self._thread.start()
 
     def keep(self, frame: Frame, visit: Visit, margin: float) -> str | None:
-        """Keep this moment of a visit, cropped with this margin. Returns its marked view's id, or None if not kept."""
+        """Keep this moment of a visit, cropped with this margin. Returns its marked picture's id, None if not kept."""
         if self._kept.get(visit.id, 0) >= self._config.per_visit:
             return None
-        moment = _Moment(frame, visit, margin, self._ids.new(frame.wall), self._ids.new(frame.wall))
-        try:
-            self._queue.put(moment, block=self._patient)
-        except queue.Full:
-            self.dropped += 1
+        frame_id, crop_id, marked_id = (self._ids.new(frame.wall) for _ in range(3))
+        if not self._put(_Moment(frame, visit, margin, frame_id, crop_id, marked_id), self._config.queue):
             return None
         self._kept[visit.id] = self._kept.get(visit.id, 0) + 1
-        return moment.frame_id
+        return marked_id
+
+    def decoy(self, crop: Image, visit_id: str, seq: int) -> None:
+        """Keep exactly what the models were shown, uint8[h, w, 3] RGB. Pictures go first where the card is slow."""
+        if self._config.decoy_mb:
+            self._put(_Shown(crop, visit_id, seq), self._config.queue // 2)
+
+    def person(self, frame: Frame) -> None:
+        """A person is seen in this frame, or in a crop of it."""
+        if stay := self._people.see(frame.camera, frame.wall):
+            self._begun.append(stay)
+            with contextlib.suppress(queue.Full):  # the thread is awake, then
+                self._queue.put_nowait(stay)
 
     def forget(self, visit_id: str) -> None:
         """The visit has ended."""
         self._kept.pop(visit_id, None)
 
+    def facts(self) -> dict[str, Any]:
+        """For `gander status`; `problem` says what to do, and is empty where all is well."""
+        stock = self._retention.stock
+        return {
+            "bytes": stock.bytes,
+            "pictures": stock.pictures,
+            "labelled_bytes": stock.labelled_bytes,
+            "decoy_bytes": self._decoys.kept_bytes,
+            "written_today": self._retention.written,
+            "dropped": self.dropped,
+            "problem": self._problem,
+        }
+
+    def prune(self) -> str:
+        """Any thread but the loop's: delete what is due now, and say what went. Raises `StateError`."""
+        if not self._turn.acquire(timeout=_COMMAND_S):
+            raise StateError(f"{self._folder}: the card does not answer; try again later")
+        try:
+            return str(self._retention.prune(_COMMAND_S))
+        except OSError as error:
+            raise StateError(f"{self._folder}: {error.strerror}") from None
+        finally:
+            self._pass_at = 0.0
+            self._turn.release()
+
     def close(self, timeout_s: float = 10.0) -> None:
+        """Write what waits, for as long as that."""
+        end = time.monotonic() + timeout_s
         with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=timeout_s)
-        self._thread.join(timeout_s)
+        self._thread.join(max(end - time.monotonic(), 0.0))
+        self._closing = True
+
+    def _put(self, what: _Moment | _Shown, room: int) -> bool:
+        """Hand over to the thread, where it has room and the card is well."""
+        try:
+            if not self._patient and (time.monotonic() < self._resume_at or self._queue.qsize() >= max(room, 1)):
+                raise queue.Full
+            self._queue.put(what, block=self._patient)
+        except queue.Full:
+            self.dropped += 1
+            return False
+        return True
 
     def _write(self) -> None:
-        while moment := self._queue.get():
-            trouble = ""
+        """The thread: keep what is handed over; between, delete what is due and mark pictures with people."""
+        with self._turn:
+            self._attempt(self._recall)
+        while not self._closing:
             try:
-                self._save(moment)
-            except (OSError, cv2.error) as error:  # full, read-only, gone: events go on, pictures do not
-                self.dropped += 1
-                trouble = str(error)
-            if trouble and trouble.split(":")[0] != self._trouble:  # said once, not for every picture
-                log.warning("%s: pictures are not kept: %s", self._folder, trouble)
-            self._trouble = trouble.split(":")[0]
+                item = self._queue.get(timeout=self._idle_s())
+            except queue.Empty:
+                work = self._tidy
+            else:
+                if item is None:
+                    return
+                work = partial(self._carry_out, item)
+            with self._turn:
+                self._attempt(work)
+            self._flag()
+
+    def _idle_s(self) -> float:
+        """How long nothing is to be done, if nothing comes."""
+        return 1.0 if self._begun else max(self._pass_at - time.monotonic(), 0.0)
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        """Whatever the card does, events go on; pictures do not for a while. Said once, not for every picture."""
+        before = self._problem
+        try:
+            work()
+        except (OSError, StateError, cv2.error) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            self._problem = why if isinstance(error, _Full) else f"{self._folder}: no picture is kept: {why}"
+            self._resume_at = time.monotonic() + _PAUSE_S
+            if work != self._tidy or not isinstance(error, _Full):  # it may be that a pass makes room
+                self._pass_at = self._resume_at
+        if self._problem != before:
+            log.warning("%s", self._problem or f"{self._folder}: pictures are kept again")
+
+    def _carry_out(self, item: _Moment | _Shown | Stay) -> None:
+        try:
+            if isinstance(item, _Moment):
+                self._save(item)
+            elif isinstance(item, _Shown):
+                self._show(item)
+        except BaseException:
+            self.dropped += 1
+            raise
+
+    def _recall(self) -> None:
+        """People seen shortly before a restart may still be there."""
+        with open_books(self._state) as books:
+            for camera, ended in books.people_seen(iso(self._clock.wall(0.0) - timedelta(hours=1))):
+                self._people.see(camera, datetime.fromisoformat(ended))
+
+    def _flag(self) -> None:
+        """Pictures taken shortly before a person was seen are pictures with a person, too."""
+        sql = "UPDATE picture SET person = 1 WHERE camera = ? AND wall BETWEEN ? AND ?"
+        while self._begun:
+            first, last = self._people.span(self._begun[0])
+            if not self._journal.write(sql, self._begun[0].camera, iso(first), iso(last), precious=True):
+                return  # the journal is full: later
+            self._begun.popleft()
+
+    def _tidy(self) -> None:
+        """One slice of what is due. When all is done, see whether there is room for the next picture."""
+        if self._retention.turn():
+            return
+        self._retention.begin()
+        self._pass_at = time.monotonic() + _PASS_S
+        if why := self._retention.room(self._size, self._clock.wall(0.0)):
+            raise _Full(why)
+        if self._problem:  # does the card take as much as a picture again?
+            if not self._folder.exists():
+                self._folder.mkdir()
+            probe = self._folder / ".probe"
+            try:
+                write_atomically(probe, bytes(self._size))
+            finally:
+                probe.unlink(missing_ok=True)
+        self._problem = ""
 
     def _save(self, moment: _Moment) -> None:
-        folder = self._folder / moment.frame.wall.strftime("%Y-%m-%d")
+        frame, visit = moment.frame, moment.visit
+        images = {
+            "frame": (moment.frame_id, None, frame.image),
+            "crop": (moment.crop_id, moment.frame_id, square_crop(frame.image, visit.box, moment.margin)),
+            "marked": (moment.marked_id, moment.frame_id, mark(frame.image, visit)),
+        }
+        coded = {kind: self._jpeg(image) for kind, (_, _, image) in images.items()}
+        self._size = sum(map(len, coded.values()))
+        if why := self._retention.room(self._size, frame.wall):
+            raise _Full(why)
+        folder = self._folder / frame.wall.strftime("%Y-%m-%d")
         folder.mkdir(parents=True, exist_ok=True)
-        disk = shutil.disk_usage(folder)
-        if disk.free < self._config.min_free * disk.total:
-            raise OSError(f"less than {self._config.min_free:.0%} of the disk is free (media.min_free)")
-        crop = square_crop(moment.frame.image, moment.visit.box, moment.margin)
-        self._picture(folder, moment.crop_id, crop, "crop", moment, moment.frame_id)
-        self._picture(
-            folder, moment.frame_id, mark(moment.frame.image, moment.visit, moment.margin), "frame", moment, None
+        for kind, (id_, of, _) in images.items():
+            path, data = folder / f"{id_}.jpg", coded[kind]
+            write_atomically(path, data, 0o660)
+            where, sha256 = str(path.relative_to(self._folder)), hashlib.sha256(data).hexdigest()
+            person = int(self._people.near(frame.camera, frame.wall))
+            row = id_, where, sha256, len(data), kind, visit.id, of, iso(frame.wall), frame.camera, person
+            if not self._journal.write(INSERT, *row):
+                path.unlink()
+                raise StateError("the journal has no room for it (card too slow or full)")
+            self._retention.saved(len(data), pictures=1)
+        self._problem = ""
+
+    def _show(self, shown: _Shown) -> None:
+        """Keep a decoy, where there is room. It names its question, so that other models can be asked the same."""
+        if not self._retention.spare():
+            return
+        name = content(shown.crop)
+        self._retention.saved(self._decoys.keep(shown.crop, name))
+        self._journal.write(
+            "INSERT INTO prediction (visit_id, seq, model, role, fate, picture) VALUES (?, ?, ?, ?, ?, ?)",
+            *(shown.visit_id, shown.seq, ROLE, ROLE, Fate.ANSWERED.value, name),
         )
 
-    def _picture(self, folder: Path, id_: str, image: Image, kind: str, moment: _Moment, crop_of: str | None) -> None:
+    def _jpeg(self, image: Image) -> bytes:
+        """Pixels and nothing else: no EXIF, no place, no time."""
         _, data = cv2.imencode(
             ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, self._config.quality)
         )
-        path = folder / f"{id_}.jpg"
-        write_atomically(path, data.tobytes(), 0o660)
-        sha256 = hashlib.sha256(data.tobytes()).hexdigest()
-        relative = str(path.relative_to(self._folder))
-        self._journal.write(
-            "INSERT OR IGNORE INTO picture VALUES (?, ?, ?, ?, ?, ?, ?)",
-            *(id_, relative, sha256, len(data), kind, moment.visit.id, crop_of),
-        )
-
-
-def mark(image: Image, visit: Visit, margin: float) -> Image:
-    """A copy of the picture, uint8[H, W, 3] RGB, with the visitor's box, label and probability drawn in."""
-    height, width = image.shape[:2]
-    marked = image.copy()
-    colour, scale = _COLOURS[visit.kind], max(width / 1280, 0.4)
-    box = visit.box
-    left, top = round(box.x * width), round(box.y * height)
-    right, bottom = round((box.x + box.w) * width), round((box.y + box.h) * height)
-    cv2.rectangle(marked, (left, top), (right, bottom), colour, max(round(3 * scale), 1))
-    _outline(marked, crop_box(image, box, margin), colour)
-    text = f"{visit.label or 'unknown'} {visit.label_p:.0%}" if visit.answers else "not asked"
-    (text_width, text_height), base = cv2.getTextSize(
-        text, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, max(round(2 * scale), 1)
-    )
-    y = top - round(6 * scale) if top > text_height * 2 else bottom + text_height + base + round(6 * scale)
-    left = max(min(left, width - text_width - base), 0)
-    cv2.rectangle(marked, (left, y - text_height - base), (left + text_width + base, y + base), colour, cv2.FILLED)
-    white = (255, 255, 255)
-    thickness = max(round(2 * scale), 1)
-    cv2.putText(
-        marked, text, (left + base // 2, y), cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, white, thickness, cv2.LINE_AA
-    )
-    return marked
-
-
-def _outline(image: Image, box: Box, colour: tuple[int, int, int]) -> None:
-    """A thin line around what the model saw."""
-    height, width = image.shape[:2]
-    start = round(box.x * width), round(box.y * height)
-    end = round((box.x + box.w) * width) - 1, round((box.y + box.h) * height) - 1
-    cv2.rectangle(image, start, end, colour, 1)
+        return data.tobytes()

@@ -8,11 +8,15 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge import database
+from edge.clock import Ids, iso
 from edge.errors import StateError
 from edge.journal import EVENTS, OWNER, Journal, events_after, last_place, lock, reader
 from edge.values import Event
@@ -87,6 +91,103 @@ def test_a_newer_journal_is_refused_untouched(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="written by a newer gander"):
         Journal(tmp_path)
     os.close(lock(tmp_path))  # and the lock was let go
+
+
+TAKEN = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CAME = TAKEN - timedelta(seconds=3)
+
+
+def first_version(state: Path) -> dict[str, str]:
+    """A journal as version 1 left it: a visit with two pictures, one whose visit is lost, one of another's making."""
+    ids = Ids()
+    named = {name: ids.new(TAKEN) for name in ("marked", "crop", "lost", "visit", "event")}
+    with closing(sqlite3.connect(state / EVENTS)) as connection, connection:
+        for statement in database._SCRIPTS[EVENTS][0].split(";"):
+            connection.execute(statement)
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute(
+            "INSERT INTO visit VALUES (?, 'yard', ?, NULL, 'person', 'me', 1, 0)", (named["visit"], iso(CAME))
+        )
+        body = f'{{"camera":"gate","id":"{named["event"]}"}}'
+        connection.execute(
+            "INSERT INTO event (id, type, wall, visit_id, json) VALUES (?, 'visit', ?, 'lost', ?)",
+            (named["event"], iso(CAME), body),
+        )
+        for id_, kind, visit, of in (
+            (named["marked"], "frame", named["visit"], None),
+            (named["crop"], "crop", named["visit"], named["marked"]),
+            (named["lost"], "frame", "lost", None),
+            ("foreign", "crop", named["visit"], None),
+        ):
+            connection.execute("INSERT INTO picture VALUES (?, 'p.jpg', 'x', 9, ?, ?, ?)", (id_, kind, visit, of))
+    return named
+
+
+def test_a_journal_of_version_1_is_brought_up_to_date(tmp_path: Path) -> None:
+    named = first_version(tmp_path)
+    Journal(tmp_path).close()
+    with reader(tmp_path / EVENTS) as connection:
+        rows = {row["id"]: dict(row) for row in connection.execute("SELECT * FROM picture")}
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == 2
+        assert [body["id"] for _, body in events_after(connection, 0)] == [named["event"]]
+        assert connection.execute("SELECT count(*) FROM visit").fetchone()[0] == 1
+    marked, crop, lost, foreign = (rows[id_] for id_ in (named["marked"], named["crop"], named["lost"], "foreign"))
+    assert marked["kind"] == "marked", "it had marks drawn in"
+    assert (crop["kind"], crop["crop_of"]) == ("crop", named["marked"])
+    assert marked["wall"] == crop["wall"] == lost["wall"] == iso(TAKEN), "as its id says"
+    assert foreign["wall"] == iso(CAME), "as its visit says"
+    assert [row["camera"] for row in (marked, crop, lost, foreign)] == ["yard", "yard", "gate", "yard"]
+    assert [row["person"] for row in (marked, crop, lost, foreign)] == [1, 1, 0, 1]
+    assert all((row["sha256"], row["bytes"], row["path"]) == ("x", 9, "p.jpg") for row in rows.values())
+    Journal(tmp_path / "new").close()
+    with closing(sqlite3.connect(tmp_path / EVENTS)) as old, closing(sqlite3.connect(tmp_path / "new" / EVENTS)) as new:
+        tables = [sorted(c.execute("SELECT name, type FROM sqlite_master").fetchall()) for c in (old, new)]
+        assert tables[0] == tables[1], "the same as one made new"
+
+
+def test_a_migration_that_fails_leaves_all_as_it_was(tmp_path: Path) -> None:
+    first_version(tmp_path)
+    with closing(sqlite3.connect(tmp_path / EVENTS)) as connection, connection:
+        connection.execute("CREATE INDEX picture_person ON picture (kind)")  # in the way, at the very end
+    with pytest.raises(StateError, match="picture_person"):
+        Journal(tmp_path)
+    with closing(sqlite3.connect(tmp_path / EVENTS)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == 1
+        assert len(connection.execute("SELECT * FROM picture").fetchone()) == 7
+        kinds = connection.execute("SELECT kind FROM picture ORDER BY kind").fetchall()
+        assert kinds == [("crop",), ("crop",), ("frame",), ("frame",)]
+
+
+def test_an_older_journal_is_read_without_a_daemon_or_says_what_to_do(tmp_path: Path) -> None:
+    named = first_version(tmp_path)
+    assert events_in(tmp_path) == [named["event"]]
+    said = pytest.raises(StateError, match=r"of an older gander .* start `gander watch` once")
+    with said, reader(tmp_path / EVENTS) as connection:
+        connection.execute("SELECT person FROM picture")
+    with closing(sqlite3.connect(tmp_path / EVENTS)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == 1, "reading changes nothing"
+
+
+def test_a_stubborn_disk_is_said_once_and_what_waited_is_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(tmp_path)
+    with closing(sqlite3.connect(tmp_path / EVENTS, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        journal.event(event(1))
+        end = time.monotonic() + 20
+        while not journal.trouble:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        time.sleep(1.5)  # it is tried again meanwhile
+        other.execute("ROLLBACK")
+    journal.close()
+    assert events_in(tmp_path) == ["00000001"]
+    assert journal.trouble == ""
+    assert [record.message.split(";")[0] for record in caplog.records] == [
+        "events.db: database is locked",
+        "events.db: written again",
+    ]
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
