@@ -41,6 +41,7 @@ from edge.policy import History, Policy
 from edge.preprocess import square_crop
 from edge.record import Record
 from edge.rendezvous import Rendezvous
+from edge.retention import prune
 from edge.rounds import Rounds
 from edge.values import WHOLE, Box, Event, Frame, Image, Mode, Motion
 from edge.visits import Visits
@@ -93,7 +94,8 @@ def desk(
         chosen = Lineup(config, bundles)  # what does not fit is refused before anything starts
         journal = Journal(state, config.journal.queue, patient)
         stack.callback(journal.close)
-        media = Media(state, config.media, journal, ids, patient)
+        hold_s, days = config.policy.person_veto_s, config.journal.days
+        media = Media(state, config.media, journal, ids, patient, person_hold_s=hold_s, journal_days=days, clock=clock)
         stack.callback(media.close)
         rendezvous, close = open_models(config, bundles)
         del bundles
@@ -305,8 +307,7 @@ def appliance(config: Config, state: Path, listen: Listener | None = None) -> It
         whole = Appliance(made, owner, watch, time.monotonic_ns())
         rounds = Rounds(whole.status, made.record.health)
         stack.callback(rounds.close)
-        prune = getattr(made.media, "prune", lambda: "nothing was due")
-        commands = handlers(owner, made.store, whole.take_over, prune, whole.test_fire)
+        commands = handlers(owner, made.store, whole.take_over, made.media.prune, whole.test_fire)
         control = Control(state / SOCKET, commands | {"status": lambda who: whole.status()})
         stack.callback(control.close)
         yield whole
@@ -328,6 +329,6 @@ def offline(config: Config, state: Path) -> Iterator[dict[str, Handler]]:
         def fits(bundle: Bundle) -> None:
             Lineup(config, trusted(config, store, bundle))
 
-        yield handlers(owner, store, fits, lambda: "nothing was due", _not_running)
+        yield handlers(owner, store, fits, lambda: prune(state, config, journal, LiveClock()), _not_running)
     finally:
         journal.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge.books import PLAUSIBLE, Books, Kept, Stock, open_books
 from edge.clock import Clock, iso
-from edge.config import MediaConfig
+from edge.config import Config, MediaConfig
 from edge.database import wall_of
 from edge.decoy import Decoys
 from edge.errors import StateError
@@ -285,3 +285,12 @@ class Retention:
             values = name, where, sha256, len(data), "stray", None, None, wall_of(name), None, 2
             done.strays += self._journal.write(INSERT, *values)
         return done
+
+
+def prune(state: Path, config: Config, journal: Journal, clock: Clock, seconds: float = 3600.0) -> str:
+    """Without a daemon: delete all that is due, and say what went. Raises `StateError`."""
+    decoys = Decoys(state, config.media.decoy_mb * 10**6)
+    try:
+        return str(Retention(state, config.media, config.journal.days, journal, decoys, clock).prune(seconds))
+    except OSError as error:
+        raise StateError(f"{error.filename or state}: {error.strerror}") from None
