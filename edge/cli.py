@@ -26,11 +26,26 @@ from edge.app import Speed, appliance
 from edge.check import check as check_all
 from edge.cli_bench import bench_app
 from edge.cli_bundle import bundle_app
-from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption, command, err, home, out, print_json, say
+from edge.cli_common import (
+    ConfigOption,
+    JsonOption,
+    MqttOption,
+    SetOption,
+    StateOption,
+    command,
+    enter,
+    err,
+    home,
+    out,
+    print_json,
+    say,
+    with_mqtt,
+)
+from edge.cli_feed import feed_app
 from edge.config_file import example
 from edge.console import LiveView, events_table, latency_table, status_table, summary_table, visits_table
 from edge.control import ask
-from edge.errors import GanderError, Refused, StateError
+from edge.errors import Refused
 from edge.journal import EVENTS, events_after, last_place, reader, recent_visits
 from edge.replay import replay as replay_inputs
 from edge.run import follow
@@ -45,6 +60,7 @@ app = typer.Typer(
 )
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(bench_app, name="bench")
+app.add_typer(feed_app)
 
 SourceOption = Annotated[str | None, typer.Option("--source", help="synthetic:SCENE, a clip, or a folder of pictures.")]
 ForOption = Annotated[
@@ -54,15 +70,7 @@ ForOption = Annotated[
 
 def main() -> None:
     """Entry of `gander`. Exit status: 0 done, 1 failed, 2 refused input."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    try:
-        app()
-    except (Refused, StateError) as error:
-        err.print(f"gander: {error}", markup=False, soft_wrap=True)
-        sys.exit(2)
-    except GanderError as error:
-        err.print(f"gander: {error}", markup=False, soft_wrap=True)
-        sys.exit(1)
+    enter(app)
 
 
 def _version(wanted: bool) -> None:
@@ -86,13 +94,14 @@ def watch(
     config: ConfigOption = None,
     state: StateOption = None,
     source: SourceOption = None,
+    mqtt: MqttOption = None,
     seconds: ForOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """The daemon: camera, decision, order, journal. Stops at SIGTERM or Ctrl-C with everything off."""
     logging.getLogger().setLevel(logging.INFO)  # the daemon's life is told; a verb's is its output
-    chosen, folder = home(config, state, _with_source(overrides, source))
+    chosen, folder = home(config, state, with_mqtt(_with_source(overrides, source), mqtt))
     with appliance(chosen, folder, (lambda event: print_json(event.body)) if as_json else None) as whole:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: whole.watch.cameras.stop())
@@ -109,13 +118,14 @@ def run(
     config: ConfigOption = None,
     state: StateOption = None,
     source: SourceOption = None,
+    mqtt: MqttOption = None,
     seconds: ForOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
     picture: Annotated[Path | None, typer.Option(help="Save the last view as an SVG picture.")] = None,
 ) -> None:
     """All under one command, with a live view: who came, what was decided, why, and in how many milliseconds."""
-    overrides = _with_source(overrides, source)
+    overrides = with_mqtt(_with_source(overrides, source), mqtt)
     chosen, folder = home(config, state, overrides)
     arguments = ["--state", str(folder), *(["--config", str(config)] if config else [])]
     arguments += [part for override in overrides for part in ("--set", override)]
@@ -125,9 +135,15 @@ def run(
         signal.signal(number, signal.default_int_handler)  # ends like Ctrl-C: the daemon is stopped, not left behind
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         shown = stack.enter_context(Live(view, console=out, refresh_per_second=8)) if live else None
-        for news in stack.enter_context(closing(run_daemon(folder, arguments, seconds))):
+        for news in stack.enter_context(closing(run_daemon(chosen, folder, arguments, seconds))):
             status = news.status or status
             view.status(status or {})
+            for note in news.notes:
+                view.note(note)
+                if as_json:
+                    err.print(note, soft_wrap=True)
+                elif not shown:
+                    say(note)
             for event in news.events:
                 view.add(event)
                 if as_json:

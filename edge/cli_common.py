@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,7 +16,7 @@ from rich.console import Console
 from edge.config import Config
 from edge.config_file import load, state_directory
 from edge.control import ask, me
-from edge.errors import NotRunning
+from edge.errors import GanderError, NotRunning, Refused, StateError
 
 ETC = Path("/etc/gander/gander.toml")
 
@@ -28,6 +30,7 @@ StateOption = Annotated[
     typer.Option("--state", envvar="GANDER_STATE", help="State directory; default from the configuration."),
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="Override one configured value.")]
+MqttOption = Annotated[str | None, typer.Option("--mqtt", metavar="HOST:PORT", help="The MQTT broker to publish to.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
@@ -42,6 +45,18 @@ def home(config: Path | None, state: Path | None, overrides: Iterable[str] | Non
     return chosen, state_directory(chosen, state)
 
 
+def with_mqtt(overrides: Iterable[str] | None, broker: str | None) -> list[str]:
+    """The overrides, and what `--mqtt HOST:PORT` means. Raises `Refused`."""
+    changes = list(overrides or ())
+    if broker is not None:
+        found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\s/]+)(?::(\d{1,5}))?", broker)
+        if not found:
+            raise Refused(f"--mqtt {broker}: write HOST:PORT")
+        changes.append(f"mqtt.host={json.dumps(found[1].strip('[]'))}")
+        changes += [f"mqtt.port={int(found[2])}"] if found[2] else []
+    return changes
+
+
 def command(config: Config, state: Path, verb: str, /, **arguments: Any) -> str:
     """Have a command carried out: by the daemon, or without one by the same code under the same lock."""
     try:
@@ -51,6 +66,19 @@ def command(config: Config, state: Path, verb: str, /, **arguments: Any) -> str:
 
         with offline(config, state) as handlers:
             return str(handlers[verb](me(), **arguments))
+
+
+def enter(app: typer.Typer) -> None:
+    """Run a command line. Exit status: 0 done, 1 failed, 2 refused input; and why, in one line."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        app()
+    except (Refused, StateError) as error:
+        err.print(f"gander: {error}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except GanderError as error:
+        err.print(f"gander: {error}", markup=False, soft_wrap=True)
+        sys.exit(1)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

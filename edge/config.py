@@ -192,6 +192,7 @@ class MqttConfig(Section):
     tls: bool | None = Field(
         None, description="Unset: on, but for a broker on this machine. false: plain, also on a LAN"
     )
+    version: Literal["", "5", "3.1.1"] = Field("", description="Of MQTT; empty: 5, or 3.1.1 where the broker has no 5")
     ca: str = Field("", description="File of the certificate authority; empty: the system's")
     certificate: str = Field("", description="File of the client certificate, where the broker asks for one")
     key: str = Field("", description="File of its private key")

@@ -26,6 +26,7 @@ class LiveView:
         self._title = title
         self._events: deque[Mapping[str, Any]] = deque(maxlen=_SHOWN)
         self._posts: deque[str] = deque(maxlen=3)
+        self._notes: deque[str] = deque(maxlen=3)
         self._status: Mapping[str, Any] = {}
 
     def add(self, event: Mapping[str, Any]) -> None:
@@ -33,6 +34,10 @@ class LiveView:
         post = feed.post(event)
         if post:
             self._posts.append(post)
+
+    def note(self, text: str) -> None:
+        """What a process beside the daemon says."""
+        self._notes.append(text)
 
     def status(self, status: Mapping[str, Any]) -> None:
         self._status = status
@@ -46,6 +51,7 @@ class LiveView:
             events_table(self._events),
             latency_table(self._status.get("latency_ms", {})),
             Panel(posts, title="would be posted", title_align="left", border_style="dim"),
+            Text("\n".join(self._notes), style="dim"),
         )
 
     def _head(self) -> RenderableType:

@@ -1,0 +1,120 @@
+"""The board of retained topics: what they say now, and what of it was not yet told."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edge import payloads
+from edge.control import ask
+from edge.errors import GanderError
+from edge.reading import Reading
+
+log = logging.getLogger(__name__)
+
+_ROUND_S, _FULL_ROUND_S = 2.0, 60.0
+_ASK_S = 5.0
+_PICTURE_S = 30.0  # a picture that is not there by then does not come
+
+
+class Board:
+    """For one thread. Reads the journal when it grew, asks the watch every two seconds, or as it acts more often."""
+
+    def __init__(self, state: Path, images: bool, people: bool, more: Callable[[], Mapping[str, Any]]) -> None:
+        """`images`: with `image/last`, `people`: also where a person is on it; `more`: facts for `status`."""
+        self._state, self._images, self._people, self._more = state, images, people, more
+        self._reading = Reading(state)
+        self._status: dict[str, Any] | None = None
+        self._visitor: dict[str, Any] | None = None
+        self._wanted_at = 0.0  # since when the visitor's picture is wanted
+        self._counts: dict[str, int] = {}
+        self._counted_on = ""
+        self._grew = False
+        self.forget()
+
+    def close(self) -> None:
+        self._reading.close()
+
+    def forget(self) -> None:
+        """Whoever was told knows nothing any more: everything is new again."""
+        self._told: dict[str, str] = {}
+        self._picture = ""
+        self._asked_at = self._full_at = -_FULL_ROUND_S
+        self._wanted_at = time.monotonic()
+
+    def news(self) -> list[tuple[str, str | bytes]]:
+        """Topics that say something else than was told last, with what they say."""
+        grown, self._grew = self._grew, self._grows()
+        self._ask(self._grew)
+        if grown or self._today() != self._counted_on:  # a turn later: first the event, then who it was
+            self._read()
+        wanted = payloads.states(self._status, self._visitor, self._counts, self._more())
+        full = time.monotonic() - self._full_at >= _FULL_ROUND_S
+        if full:
+            self._full_at = time.monotonic()
+        new = {topic: text for topic, text in wanted.items() if self._is_new(topic, text, full)}
+        self._told |= new
+        return [*new.items(), *self._new_picture()]
+
+    def _is_new(self, topic: str, text: str, full: bool) -> bool:
+        told = self._told.get(topic)
+        if topic != "status" or told is None or full:
+            return text != told
+        return payloads.gist(text) != payloads.gist(told)
+
+    def _grows(self) -> bool:
+        """Whether the journal has grown since last asked."""
+        try:
+            return self._reading.news()
+        except (sqlite3.Error, GanderError) as error:
+            log.debug("%s: %s", self._state, error)  # the outbox says it
+            return False
+
+    def _read(self) -> None:
+        """What the journal tells."""
+        try:
+            visitor = self._reading.last_visitor()
+            self._counts, self._counted_on = self._reading.counts(datetime.now(UTC)), self._today()
+        except (sqlite3.Error, GanderError, json.JSONDecodeError) as error:
+            log.debug("%s: %s", self._state, error)
+            return
+        if (visitor or {}).get("picture") != (self._visitor or {}).get("picture"):
+            self._wanted_at = time.monotonic()
+        self._visitor = visitor
+
+    @staticmethod
+    def _today() -> str:
+        return f"{datetime.now(UTC).astimezone():%Y-%m-%d}"
+
+    def _ask(self, grown: bool) -> None:
+        acting = bool(self._status and self._status["acting"])
+        if not (grown or acting or time.monotonic() - self._asked_at >= _ROUND_S):
+            return
+        self._asked_at = time.monotonic()
+        try:
+            self._status = ask(self._state, "status", timeout_s=_ASK_S)
+        except GanderError as error:
+            log.debug("%s", error)
+            self._status = None
+
+    def _new_picture(self) -> list[tuple[str, str | bytes]]:
+        """The last visitor's picture, as soon as it is there: it is written after its event."""
+        wanted = (self._visitor or {}).get("picture")
+        late = time.monotonic() - self._wanted_at > _PICTURE_S
+        if not self._images or not wanted or wanted == self._picture or late or self._status is None:
+            return []
+        try:
+            data = self._reading.picture(wanted, self._people)
+        except (sqlite3.Error, GanderError) as error:
+            log.debug("%s: %s", self._state, error)
+            return []
+        if data is None:
+            return []
+        self._picture = wanted
+        return [("image/last", data)]
