@@ -249,6 +249,7 @@ class Appliance:
                 "dropped": desk.journal.dropped,
             },
             "pictures": getattr(desk.media, "facts", dict)(),
+            "visitors_untold": desk.record.untold,
             "visitors_discarded": sum(visits.discarded for visits in brain.visits.values()),
             "disk": disk(desk.state),
             "temperature": temperature(),

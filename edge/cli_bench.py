@@ -13,11 +13,12 @@ from rich.progress import Progress
 from edge.bench import bench_models, bench_pipeline
 from edge.bench_faults import bench_faults
 from edge.bench_motion import bench_motion
+from edge.bench_scenes import bench_real, bench_scenes
 from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption, err, home, out, print_json, say
-from edge.console import latency_table
+from edge.console import latency_table, scenes_table
 from edge.model_store import ModelStore
 
-bench_app = typer.Typer(help="Measure on this machine: motion, models, pipeline, faults.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure on this machine: motion, models, pipeline, faults, scenes.", no_args_is_help=True)
 
 ChampionOption = Annotated[str | None, typer.Option(metavar="BUNDLE", help="The model to time; default the champion.")]
 
@@ -104,3 +105,36 @@ def faults(
     for fault, seconds in summary["stayed_on_s"].items():
         say(f"{fault:36} {'still on after the pulse' if seconds is None else f'{seconds:.3f} s'}")
     out.print(latency_table({"order to pin": summary["order_ms"]}))
+
+
+@bench_app.command()
+def scenes(
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(help="Real clips and tables, also played as by infrared.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=0, max=1000, help="How many yards of each scene; 0: real ones only.")] = 2,
+    seconds: Annotated[float, typer.Option(min=10.0, max=86400.0, help="How long each is watched.")] = 120.0,
+    champion: ChampionOption = None,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hard light: who is recognised at night, in rain, among insects; what is taken for somebody that is not."""
+    changes = [f"models.champion={json.dumps(champion)}"] if champion else []
+    chosen, folder = home(config, state, [*(overrides or ()), *changes])
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("", total=None)
+
+        def moved(name: str, done: int, of: int) -> None:
+            progress.update(task, description=name, completed=done, total=of)
+
+        summary = bench_scenes(chosen, folder, seeds, seconds, moved)
+        summary["real"] = bench_real(chosen, folder, inputs or [], moved)
+    if as_json:
+        print_json({"summary": summary})
+        return
+    out.print(scenes_table(summary))
+    for name, row in summary["real"].items():
+        say(f"{name}: acted upon {row['by_day']} of {row['n']} as it is, {row['as_infrared']} made grey and noisy")
+    say(f"untested: {', '.join(summary['untested'])}")

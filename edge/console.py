@@ -174,6 +174,27 @@ def status_table(status: Mapping[str, Any]) -> Table:
     return table
 
 
+def scenes_table(summary: Mapping[str, Any]) -> Table:
+    """What a bench of scenes counted, a row each."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("scene")
+    for name in (
+        "jays acted on",
+        "onset s",
+        "false",
+        "visits of nothing an hour",
+        "people not there",
+        "asked a minute",
+    ):
+        table.add_column(name, justify="right")
+    for scene, row in summary["scenes"].items():
+        onset = "" if row["onset_p50_s"] is None else f"{row['onset_p50_s']:.2f}"
+        counts = (row["false_actions"], row["visits_of_nothing_per_hour"], row["people_not_there"])
+        asked = str(row["questions_per_minute"])
+        table.add_row(scene, f"{row['acted']} of {row['jays']}", onset, *map(str, counts), asked)
+    return table
+
+
 def visits_table(visits: Iterable[Mapping[str, Any]]) -> Table:
     """Visits, a row each, for a terminal or a printer."""
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -102,6 +102,11 @@ class Evidence:
         """Whether there is enough to act on."""
         return is_threat(self.log_odds, self.clear, self._config)
 
+    @property
+    def suspect(self) -> bool:
+        """Whether all that is missing is another frame that speaks for a threat."""
+        return self.log_odds > line(self._config) and not self.threat
+
     def top(self, n: int = 5) -> tuple[tuple[str, float], ...]:
         """The n likeliest labels over the whole visit, with their mean probability."""
         if not self.answers:

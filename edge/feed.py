@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from edge.labels import NOBODY
+
 _WHY = {
     "observe": "it would have fired, but the mode is observe",
     "paused": "it would have fired, but is paused",
@@ -23,15 +25,12 @@ _WHY = {
 }
 
 
-_NOBODY = ("background", "nothing", "empty", "none")  # what models call it when they see no animal they know
-
-
 def who(event: Mapping[str, Any]) -> str:
     """The visitor's name, for people: the common name where a label has one."""
     label = (event.get("visit") or {}).get("label")
     if not label:
         return "somebody"
-    if label in _NOBODY:
+    if label in NOBODY:
         return "something"
     name = str(label)
     if name.endswith(")") and "(" in name:

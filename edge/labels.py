@@ -7,6 +7,8 @@ from collections import Counter
 
 from edge.errors import BundleError
 
+NOBODY = ("background", "nothing", "empty", "none")
+"""What models call it when they see no animal they know."""
 _NUMBERED = re.compile(r"(\d{1,6})(?:\s*[:,;]\s*|\s+)(.+)")
 
 

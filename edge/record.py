@@ -11,12 +11,14 @@ from typing import Any
 from edge.clock import Clock, Ids, iso
 from edge.evidence import sigmoid
 from edge.journal import Journal, dump
+from edge.labels import NOBODY
 from edge.latency import Latencies
 from edge.lineup import Lineup, Model
 from edge.media import Media
 from edge.values import Action, Decision, Event, Frame, Image, Prediction, Reason, Verdict, Visit
 
 _MOST_UNANSWERED = 20  # rows of one visit about questions without an answer
+_BRIEF_S = 1.0
 _MOST_QUESTIONS = 64  # that may still be answered
 _QUIET = (Reason.THREAT, Reason.WEAK_EVIDENCE)  # not worth an event of their own
 
@@ -31,6 +33,7 @@ class _Told:
     results: set[str] = field(default_factory=set)
     picture: str | None = None
     unanswered: int = 0
+    started: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +84,19 @@ class Record:
         self._clock, self._ids = clock, ids
         self._told: dict[str, _Told] = {}
         self._questions: OrderedDict[int, _Question] = OrderedDict()
+        self.untold = 0  # visits of nobody, too brief to tell
 
     def step(self, step: Step) -> None:
         """One question was decided."""
         visit, decision = step.visit, step.decision
         for name, ms in step.timings.items():
             self._latencies.add(name, ms)
-        moments = [] if visit.id in self._told else ["visit_started"]
         told = self._told.setdefault(visit.id, _Told(decision.reason, self._lineup.champion))
+        moments = []
         if step.verdict.chosen:
             told.model = self._lineup.model(step.verdict.chosen.role)
         if step.person:
-            getattr(self._media, "person", lambda frame: None)(step.frame)
+            self._media.person(step.frame)
         # A failed order is tried again at each frame, and told once.
         if step.action and (step.action.acknowledged_at_ns or step.action.result not in told.results):
             told.results.add(step.action.result)
@@ -100,6 +104,9 @@ class Record:
         elif not step.action and decision.reason not in _QUIET and decision.reason not in told.reasons:
             told.reasons.add(decision.reason)
             moments.append("suppressed")
+        if not told.started and (moments or not _brief(visit)):
+            told.started = True
+            moments.insert(0, "visit_started")
         told.reason = decision.reason
         for moment in moments:
             self._moment(moment, visit, told, step)
@@ -111,15 +118,16 @@ class Record:
     def _moment(self, type_: str, visit: Visit, told: _Told, step: Step) -> None:
         """Something worth a picture and an event."""
         told.picture = self._media.keep(step.frame, visit, self._lineup.champion.margin) or told.picture
-        getattr(self._media, "decoy", lambda *what: None)(step.crop, visit.id, step.frame.seq)
+        self._media.decoy(step.crop, visit.id, step.frame.seq)
         self._visit_row(visit, ended=None)
         self._tell(type_, step.frame.wall, visit, told, step)
 
     def ended(self, visit: Visit) -> None:
-        """A visitor left. One that nobody was ever asked about is not told."""
+        """A visitor left. One that nobody was ever asked about is not told, nor one that was nobody and brief."""
         told = self._told.pop(visit.id, None)
         self._media.forget(visit.id)
-        if told is None:
+        if told is None or not told.started:
+            self.untold += told is not None
             return
         ended = visit.first_wall + timedelta(seconds=visit.last_seen - visit.first_seen)
         self._visit_row(visit, ended=iso(ended))
@@ -221,6 +229,15 @@ class Record:
             *(question.visit_id, question.seq, prediction.model, prediction.role.value),
             *(prediction.fate.value, prediction.invoke_ms, top, question.picture),
         )
+
+
+def _brief(visit: Visit) -> bool:
+    """Whether the models see nobody in it, and it did not stay: insects at the lens make hundreds of such an hour.
+
+    What stays is told, also when the model knows it for nothing: it may be a fox the model has no word for.
+    """
+    nobody = visit.label in NOBODY and not visit.clear
+    return nobody and visit.last_seen - visit.first_seen < _BRIEF_S
 
 
 def _action(action: Action | None) -> dict[str, Any] | None:

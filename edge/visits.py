@@ -36,6 +36,7 @@ class _Track:
         self.frames = 1
         self.known = False
         self.threat = self.person = False  # once so, always so
+        self.suspect = False  # one more frame that speaks for a threat, and it is one
         self.seen_seq = frame.seq
         self.seen_at = self.alive_at = frame.media_time
         self.asked_at: float | None = None
@@ -91,6 +92,7 @@ class Visits:
         self._camera = camera
         self._tracks: list[_Track] = []
         self._at: float | None = None
+        self._favoured = False  # the last question was for a suspect
         self.discarded = 0
 
     @property
@@ -118,16 +120,21 @@ class Visits:
         return ended
 
     def question(self, frame: Frame) -> Visit | None:
-        """Whom to ask about, of those seen in this frame: newest not asked yet, else who has waited longest."""
+        """Whom to ask about, of those seen in this frame: newest not asked yet, else who has waited longest.
+
+        But every second question is for a suspect, if there is one: a jay among moths must not wait for all of them
+        before a second frame of it is looked at.
+        """
         here = [track for track in self._tracks if track.known and track.seen_seq == frame.seq]
         if not here:
             return None
         new = [track for track in here if track.asked_at is None]
-        chosen = (
-            max(new, key=lambda track: track.visit.first_seen)
-            if new
-            else min(here, key=lambda track: track.asked_at or 0.0)
-        )
+        suspects = [] if self._favoured else [track for track in here if track.suspect]
+        self._favoured = bool(suspects)
+        if new and not suspects:
+            chosen = max(new, key=lambda track: track.visit.first_seen)
+        else:
+            chosen = min(suspects or here, key=lambda track: track.asked_at or 0.0)
         chosen.asked_at = frame.media_time
         return chosen.visit
 
@@ -143,6 +150,7 @@ class Visits:
         track.weighed_seq = frame.seq
         evidence = track.evidence
         own = evidence.add(label_p, frame.media_time)
+        track.suspect = evidence.suspect and not track.visit.actions
         kind_p, top = evidence.kind_p(), evidence.top()
         track.threat = track.threat or evidence.threat
         track.person = track.person or own[Kind.PERSON] >= self._evidence.person_p
@@ -171,6 +179,7 @@ class Visits:
         """Count one action against this visit. Raises KeyError for a visit not open."""
         track = self._find(visit_id)
         track.visit = replace(track.visit, actions=track.visit.actions + 1)
+        track.suspect = False
         return track.visit
 
     def close(self) -> list[Visit]:
@@ -232,7 +241,7 @@ class Visits:
                 track.visit = self._visit(track.box, frame)
                 track.evidence = Evidence(self._evidence, self._kinds)
                 track.asked_at = None
-                track.threat = track.person = False
+                track.threat = track.person = track.suspect = False
         return ended
 
     def _begin(self, box: Box, frame: Frame) -> list[Visit]:

@@ -13,7 +13,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted(p for part in ("edge", "firmware", "training") for p in (ROOT / part).rglob("*.py"))
-HARDWARE = {"gpiozero", "lgpio", "picamera2", "serial", "ai_edge_litert", "tflite_runtime", "tensorflow", "keras"}
+HARDWARE = {
+    "gpiozero",
+    "lgpio",
+    "picamera2",
+    "libcamera",
+    "serial",
+    "ai_edge_litert",
+    "tflite_runtime",
+    "tensorflow",
+    "keras",
+}
 NETWORK = {"paho", "tweepy", "apprise", "requests", "aiohttp", "httpx"}
 CHOICES = ("edge/frames/", "edge/runtimes/", "edge/actuators/", "edge/publishers/", "edge/pin_guard.py", "training/")
 PURE = (
@@ -57,7 +67,8 @@ def test_layers(path: Path) -> None:
         assert not tops & set(LIVE), "pure files do nothing to the world"
     if (
         part == "edge"
-        and name(path) not in ("edge/app.py", "edge/bench.py", "edge/replay.py", "edge/check.py")
+        and name(path)
+        not in ("edge/app.py", "edge/bench.py", "edge/bench_scenes.py", "edge/replay.py", "edge/check.py")
         and "cli" not in name(path)
     ):
         assert "edge.app" not in modules, "only the verbs and what replays or measures a whole line call the root"

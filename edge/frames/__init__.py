@@ -47,10 +47,19 @@ class FrameSource(Protocol):
 
     live: bool
     fps: float
-    skipped: int
-    reopened: int
-    trouble: str
-    """Why no pictures come, for people; empty while they do."""
+
+    @property
+    def skipped(self) -> int:
+        """Pictures that could not be read."""
+        ...
+
+    @property
+    def reopened(self) -> int: ...
+
+    @property
+    def trouble(self) -> str:
+        """Why no pictures come, for people; empty while they do."""
+        ...
 
     def shots(self, wanted: Wanted = always) -> Generator[Shot, None, None]:
         """Pictures in order, each once, except those not `wanted`. Closing the iterator releases the source."""

@@ -6,18 +6,23 @@ import re
 from collections.abc import Generator
 from itertools import count
 
+import numpy as np
+
 from edge.errors import SourceError
 from edge.frames import Shot, Wanted, always
 from edge.frames.luma import luma_of
 from edge.frames.scenery.stage import LOOKS, Stage
+from edge.frames.scenery.weather import WEATHER
 from edge.values import Box, Image
 
 SCENES = tuple(LOOKS)
+NIGHTS = tuple(WEATHER)
+"""Harder ones, which the starter was never trained on."""
 LARGEST = 3840 * 2160
 
 
 class SyntheticSource:
-    """One scene of `SCENES`, endless. The same scene, seed, fps and size give the same pictures, byte for byte.
+    """One scene of `SCENES` or `NIGHTS`, endless. The same scene, seed, fps and size give the same pictures.
 
     `size` is width and height in pixels. Raises `SourceError` for a scene there is none of.
     """
@@ -29,13 +34,14 @@ class SyntheticSource:
     def __init__(
         self, scene: str = "day", seed: int = 0, fps: float = 15.0, size: tuple[int, int] = (1280, 720)
     ) -> None:
-        if scene not in SCENES:
-            raise SourceError(f"synthetic:{scene}: no such scene; there are {', '.join(SCENES)}")
+        if scene not in SCENES + NIGHTS:
+            raise SourceError(f"synthetic:{scene}: no such scene; there are {', '.join(SCENES + NIGHTS)}")
         if size[0] * size[1] > LARGEST:
             raise SourceError(f"synthetic:{scene}: {size[0]}x{size[1]} is too large to paint; at most 3840x2160")
         self.fps = fps
         self.skipped = 0
-        self._stage = Stage(scene, seed, size)
+        under, weather = WEATHER[scene] if scene in WEATHER else (scene, None)
+        self._stage, self._weather, self._seed = Stage(under, seed, size), weather, seed
 
     @classmethod
     def parse(cls, source: str, fps: float, size: tuple[int, int]) -> SyntheticSource:
@@ -55,7 +61,10 @@ class SyntheticSource:
 
     def render(self, media_time: float) -> Image:
         """The picture of any moment, uint8[H, W, 3] RGB, without the others before it."""
-        return self._stage.draw(media_time)
+        picture = self._stage.draw(media_time)
+        if self._weather is None:
+            return picture
+        return self._weather(picture, media_time, np.random.default_rng([self._seed, 5, round(media_time * 1000)]))
 
     def truth(self, media_time: float) -> list[tuple[str, Box]]:
         """What is at least partly to be seen at that moment: "jay", "hen", "person" or "insect", and where."""
