@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
@@ -50,13 +50,14 @@ class Journal:
         `patient` (a replay as fast as it can): who adds waits for room instead of dropping.
         """
         self._patient = patient
-        self._lock = lock(state)
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, lock(state))
             for name in (EVENTS, OWNER):
                 prepare(state / name)
-        except BaseException:
-            os.close(self._lock)
-            raise
+            # Here and not in the thread: on a disk that fills up right after the start they could not be opened.
+            self._events = stack.enter_context(_opened(state / EVENTS))
+            self._owner = stack.enter_context(_opened(state / OWNER))
+            self._let_go = stack.pop_all().close
         self.state = state
         self.dropped = 0
         self.committed = 0
@@ -118,7 +119,8 @@ class Journal:
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             log.error("%d records could not be written before the end", self.waiting)
-        os.close(self._lock)
+            return  # the end of this process lets go of all
+        self._let_go()
 
     def _put(self, row: Row) -> bool:
         if not row.precious and not self._patient and self._queue.qsize() > self._size // 2:
@@ -133,16 +135,15 @@ class Journal:
 
     def _write(self) -> None:
         """The writer thread: commit what waits in groups, try again for as long as the card refuses."""
-        with connect(self.state / EVENTS) as events, connect(self.state / OWNER) as owner:
-            ending = False
-            while not ending:
-                batch, ending = self._batch()
-                rows = [item for item in batch if isinstance(item, Row)]
-                if rows:
-                    self._commit(events, rows)
-                for item in batch:
-                    if isinstance(item, tuple):
-                        _run(item, owner)
+        ending = False
+        while not ending:
+            batch, ending = self._batch()
+            rows = [item for item in batch if isinstance(item, Row)]
+            if rows:
+                self._commit(self._events, rows)
+            for item in batch:
+                if isinstance(item, tuple):
+                    _run(item, self._owner)
 
     def _batch(self) -> tuple[list[Row | tuple[Work, Future[Any]]], bool]:
         """What waits now, at least one thing; and whether it is the last."""
@@ -191,6 +192,17 @@ class Journal:
             return
         for row in rows:
             self._commit(events, [row])
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """The writer's connection, with all files it needs beside it made."""
+    try:
+        with connect(path) as connection:
+            connection.execute("PRAGMA user_version").fetchone()
+            yield connection
+    except sqlite3.Error as error:
+        raise StateError(f"{path}: cannot be used: {error}") from None
 
 
 Work = Callable[[sqlite3.Connection], Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import queue
@@ -200,13 +201,21 @@ class Media:
         try:
             work()
         except (OSError, StateError, cv2.error) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            self._problem = why if isinstance(error, _Full) else f"{self._folder}: no picture is kept: {why}"
+            self._problem = self._say(error)
             self._resume_at = time.monotonic() + _PAUSE_S
             if work != self._tidy or not isinstance(error, _Full):  # it may be that a pass makes room
                 self._pass_at = self._resume_at
         if self._problem != before:
             log.warning("%s", self._problem or f"{self._folder}: pictures are kept again")
+
+    def _say(self, error: OSError | StateError | cv2.error) -> str:
+        """What is wrong, in the same words each time."""
+        if isinstance(error, _Full):
+            return str(error)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return self._retention.disk_full
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        return f"{self._folder}: no picture is kept: {why}"
 
     def _carry_out(self, item: _Moment | _Shown | Stay) -> None:
         try:

@@ -168,10 +168,7 @@ class Retention:
             with open_books(self._state) as books:
                 self._pictures(books, size=size)
         if self._lacking() + size > 0:
-            return (
-                f"less than {config.min_free:.0%} of the disk is free (media.min_free): no picture is saved; "
-                "free some space, or lower it"
-            )
+            return self.disk_full
         if self.stock.bytes + size <= most:
             return ""
         if self.stock.labelled_bytes and self.stock.labelled_bytes + size > most:
@@ -184,6 +181,14 @@ class Retention:
     def spare(self) -> bool:
         """Whether there is room for a decoy: these take at most half of a day's bytes, and nothing of a full disk."""
         return self.written < self._config.per_day_mb * 10**6 // 2 and self._lacking() <= 0
+
+    @property
+    def disk_full(self) -> str:
+        """What to say when the disk lacks room."""
+        share = f" ({self._config.min_free:.0%} of it stay free: media.min_free)" if self._config.min_free else ""
+        return (
+            f"the disk is full{share}: no picture is saved; free some space, or let `gander prune` delete what is due"
+        )
 
     def saved(self, size: int, pictures: int = 0) -> None:
         """So many bytes were written now: of pictures, or of a decoy."""
