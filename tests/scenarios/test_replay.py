@@ -127,10 +127,10 @@ def test_what_a_replay_keeps_when_asked(tmp_path: Path, state: Path) -> None:
     shown = gander("visits", "--json", state=tmp_path / "kept").objects[:-1]
     assert [(v["label"], v["kind"], v["actions"]) for v in shown] == [("red", "threat", 1)]
     with reader(tmp_path / "kept" / EVENTS) as events:
-        rows = events.execute("SELECT visit_id, seq, model FROM prediction").fetchall()
+        rows = events.execute("SELECT visit_id, seq, model FROM prediction WHERE role != 'decoy'").fetchall()
     assert len(rows) == len({tuple(row) for row in rows}) == 3, "one row a question, of the moments that are told"
     pictures = list((tmp_path / "kept" / "pictures").rglob("*.jpg"))
-    assert len(pictures) == 6, "crop and marked view of its start, its action and what was held"
+    assert len(pictures) == 9, "full view, crop and marked picture of its start, its action and what was held"
     assert all(cv2.imread(str(picture)) is not None for picture in pictures)
 
 
