@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from edge.config import Config
 from edge.deliveries import Deliveries
-from edge.errors import ConfigError, GanderError
+from edge.errors import ConfigError, GanderError, StateError
 from edge.journal import lock
 from edge.publishers import Later, Publisher, Refused
 from edge.publishers.jsonl import Jsonl
@@ -27,6 +27,7 @@ from edge.reading import Reading
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
+_MAKING_S = 3.0  # a journal that cannot be opened for so long is unfit
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 300.0
 _MOST_ERRORS = 5  # an event at which a publisher fails so often in an unforeseen way is poison
 _REPEAT_S = 300.0  # the same trouble is logged again after so long: the card is a consumable
@@ -56,6 +57,7 @@ class Outbox:
         self._state, self._publisher, self._first_wait_s = state, publisher, first_wait_s
         self._pages = Deliveries(state, publisher.name)
         self._ending, self._end_at = threading.Event(), 0.0
+        self._last = ""  # the last event delivered
         self._wait_s = 0.0  # 0: the last sending went well
         self._said, self._said_at = "", 0.0
         self._error: GanderError | None = None
@@ -78,24 +80,27 @@ class Outbox:
     def _run(self) -> None:
         try:
             with contextlib.closing(self._pages), contextlib.closing(Reading(self._state)) as reading:
-                self._follow(reading, self._begin(reading))
+                self._follow(reading)
         except GanderError as error:
             self._error = error
 
-    def _begin(self, reading: Reading) -> int:
-        """Where to go on. Where a new publisher begins is kept before anything is sent."""
+    def _begin(self, reading: Reading) -> str:
+        """The last event delivered. Where a new publisher begins is kept before anything is sent."""
         kept = self._insist(self._pages.place)
-        if kept is None:
-            first = "" if self._publisher.from_start else self._insist(reading.last_id) or ""
-            self._insist(lambda: self._pages.keep(first))
-            kept = first
-        last = kept
-        return self._insist(lambda: reading.place_of(last)) or 0
+        if kept is not None:
+            return kept
+        first = "" if self._publisher.from_start else self._insist(reading.last_id) or ""
+        self._insist(lambda: self._pages.keep(first))
+        return first
 
-    def _follow(self, reading: Reading, place: int) -> None:
-        behind = True
+    def _follow(self, reading: Reading) -> None:
+        self._last = self._begin(reading)
+        place, opened, behind = 0, -1, True
         while not self._ending.is_set() or time.monotonic() < self._end_at:
-            owed = self._owed(reading, place) if self._insist(reading.news) or behind else []
+            grown = self._insist(reading.news)
+            if opened != reading.opened:
+                place, opened = self._insist(lambda: reading.place_of(self._last)) or 0, reading.opened
+            owed = self._owed(reading, place) if grown or behind else []
             behind = bool(owed)
             if owed and self._publisher.ready(_LOOK_S):
                 one_by_one = self._wait_s > 0  # so that it is known which event is the trouble
@@ -123,7 +128,8 @@ class Outbox:
         """Keep what was delivered; wait before what was not, or set it aside. Returns the new place."""
         if outcome.done:
             place, event = owed[outcome.done - 1]
-            self._insist(lambda: self._pages.keep(event["id"]))
+            self._last = event["id"]
+            self._insist(lambda: self._pages.keep(self._last))
             self._wait_s = 0.0
         if not outcome.why:
             return place
@@ -131,7 +137,8 @@ class Outbox:
         tries = (self._insist(lambda: self._pages.tries(event["id"])) or 0) + 1
         if outcome.refused or (outcome.unforeseen and tries >= _MOST_ERRORS):
             log.warning("%s: event %s is set aside: %s", self._publisher.name, event["id"], outcome.why)
-            self._insist(lambda: self._pages.set_aside(event["id"], tries, outcome.why))
+            self._last = event["id"]
+            self._insist(lambda: self._pages.set_aside(self._last, tries, outcome.why))
             return following
         self._wait_s = min(self._wait_s * 2 or self._first_wait_s, _LONGEST_WAIT_S)
         wait_s = self._wait_s * random.uniform(0.5, 1.0)  # many appliances must not come back in step
@@ -146,12 +153,16 @@ class Outbox:
 
         None when the end came first.
         """
-        wait_s = self._first_wait_s
+        wait_s, began = self._first_wait_s, time.monotonic()
         while True:
             try:
                 return work()
             except sqlite3.Error as error:
                 self._say(f"{error}; nothing is sent until that is over")
+            except StateError as error:  # just being made, or put in the place of another; else of a newer gander
+                if time.monotonic() - began > _MAKING_S:
+                    raise
+                log.debug("%s", error)
             if self._ending.wait(wait_s):
                 return None
             wait_s = min(wait_s * 2, 30.0)

@@ -28,6 +28,8 @@ class Reading:
         self._connection: sqlite3.Connection | None = None
         self._seen: tuple[int, int] | None = None  # the file, and SQLite's count of what others committed
         self._inode = 0
+        self.opened = 0
+        """How often a journal was opened: after another, places mean something else."""
 
     def close(self) -> None:
         self._stack.close()
@@ -118,6 +120,7 @@ class Reading:
             return None
         self._inode = inode
         self._connection = self._stack.enter_context(reader(self._path))
+        self.opened += 1
         return self._connection
 
 

@@ -34,7 +34,7 @@ class Jsonl:
         return True
 
     def send(self, events: Events) -> None:
-        """Raises `Later` where the disk does not take it; then nothing of these events is in the file."""
+        """Raises `Later` where the disk does not take it."""
         data = "".join(f"{dump(event)}\n" for event in events).encode()
         try:
             self._open()
@@ -42,13 +42,9 @@ class Jsonl:
             if size and size + len(data) > self._most:
                 self._path.replace(self._path.with_name(f"{self._path.name}.1"))
                 self._open()
-                size = 0
-            try:
-                _write(self._fd, data)
-            except OSError:
-                os.ftruncate(self._fd, size)
-                raise
+            _write(self._fd, data)
         except OSError as error:
+            self.close()  # half a line may be there: it is cut off when the file is opened again
             raise Later(f"{self._path}: {error.strerror}") from None
 
     def close(self) -> None:

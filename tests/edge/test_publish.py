@@ -1,0 +1,334 @@
+"""Publishing: every event at least once and in order, whatever fails; jsonl as the sink that can be read."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.config import Config, JsonlConfig
+from edge.database import DELIVERIES
+from edge.deliveries import Deliveries
+from edge.errors import ConfigError, StateError
+from edge.journal import EVENTS
+from edge.publish import Outbox, publish
+from edge.publishers import Events, Later, Refused
+from edge.publishers.jsonl import Jsonl
+from tests.mqtt import until
+from tests.yard import Yard, yard
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Yard]:
+    with yard(tmp_path, socket=False) as made:
+        yield made
+
+
+class Sink:
+    """A sink that fails as it is told: by event id, what to raise how often; -1: always."""
+
+    name = "sink"
+    batch = 10
+
+    def __init__(self, from_start: bool = True) -> None:
+        self.from_start = from_start
+        self.got: list[str] = []
+        self.troubles: dict[str, tuple[Exception, int]] = {}
+        self.there = True
+
+    def ready(self, wait_s: float) -> bool:
+        if not self.there:
+            time.sleep(wait_s)
+        return self.there
+
+    def send(self, events: Events) -> None:
+        for done, event in enumerate(events):
+            error, times = self.troubles.get(event["id"], (None, 0))
+            if error is not None and times:
+                self.troubles[event["id"]] = error, times - 1
+                if isinstance(error, Later | Refused):
+                    error.done = done
+                raise error
+            self.got.append(event["id"])
+
+    def close(self) -> None:
+        self.there = False
+
+
+def run(state: Path, sink: Any) -> Outbox:
+    return Outbox(state, sink, first_wait_s=0.02)
+
+
+def rows(state: Path) -> dict[str, tuple[str, int, str]]:
+    with sqlite3.connect(state / DELIVERIES) as connection:
+        found = connection.execute("SELECT event_id, state, tries, why FROM delivery").fetchall()
+    return {row[0]: row[1:] for row in found}
+
+
+def placed(state: Path) -> list[str]:
+    with sqlite3.connect(state / DELIVERIES) as connection:
+        return [row[0] for row in connection.execute("SELECT event_id FROM place")]
+
+
+def finish(outbox: Outbox) -> None:
+    outbox.end()
+    outbox.join()
+
+
+def test_events_arrive_once_and_in_order(here: Yard) -> None:
+    sink = Sink()
+    first = [here.visitor() for _ in range(35)]
+    outbox = run(here.state, sink)
+    until(lambda: len(sink.got) == 35)
+    more = [here.visitor() for _ in range(3)]
+    until(lambda: len(sink.got) == 38)
+    finish(outbox)
+    assert sink.got == first + more == here.events()
+    again = Sink()
+    outbox = run(here.state, again)
+    last = here.visitor()
+    until(lambda: again.got)
+    finish(outbox)
+    assert again.got == [last], "the place was kept"
+
+
+def test_a_new_publisher_begins_with_now(here: Yard) -> None:
+    here.visitor()
+    until(here.events)
+    sink = Sink(from_start=False)
+    outbox = run(here.state, sink)
+    until(lambda: any(placed(here.state)))
+    new = here.visitor()
+    until(lambda: sink.got)
+    finish(outbox)
+    assert sink.got == [new]
+
+
+def test_what_fails_for_a_time_is_tried_again_and_keeps_its_place_in_the_queue(here: Yard) -> None:
+    sink = Sink()
+    ids = [here.visitor() for _ in range(20)]
+    sink.troubles[ids[7]] = Later("the line is cut"), 3
+    sink.troubles[ids[12]] = OSError("unforeseen"), 2
+    outbox = run(here.state, sink)
+    until(lambda: ids[-1] in sink.got)
+    finish(outbox)
+    assert list(dict.fromkeys(sink.got)) == ids
+    assert rows(here.state) == {}
+
+
+@pytest.mark.parametrize("poison", [Refused("not wanted here"), ZeroDivisionError("a bug about this one")])
+def test_poison_is_set_aside_with_why_and_blocks_nothing(here: Yard, poison: Exception) -> None:
+    sink = Sink()
+    ids = [here.visitor() for _ in range(20)]
+    sink.troubles[ids[4]] = poison, -1
+    outbox = run(here.state, sink)
+    until(lambda: ids[-1] in sink.got)
+    finish(outbox)
+    assert list(dict.fromkeys(sink.got)) == ids[:4] + ids[5:]
+    state, tries, why = rows(here.state)[ids[4]]
+    assert (state, tries) == ("refused", 1 if isinstance(poison, Refused) else 5)
+    assert str(poison) in why
+
+
+def test_what_waits_says_why_and_counts_on_over_a_restart(here: Yard) -> None:
+    event = here.visitor()
+    sink = Sink()
+    sink.troubles[event] = Later("the broker is away"), -1
+    outbox = run(here.state, sink)
+    until(lambda: rows(here.state).get(event, ("", 0))[1] >= 3)
+    finish(outbox)
+    tries = rows(here.state)[event][1]
+    outbox = run(here.state, sink)
+    until(lambda: rows(here.state)[event][1] > tries)
+    assert rows(here.state)[event][::2] == ("waits", "the broker is away")
+    sink.troubles.clear()
+    until(lambda: sink.got == [event])
+    finish(outbox)
+    assert rows(here.state) == {}
+
+
+def test_nothing_is_tried_while_there_is_nobody_to_send_to(here: Yard) -> None:
+    sink = Sink()
+    sink.there = False
+    event = here.visitor()
+    outbox = run(here.state, sink)
+    time.sleep(0.6)
+    assert rows(here.state) == {}
+    sink.there = True
+    until(lambda: sink.got == [event])
+    finish(outbox)
+
+
+def test_before_there_is_a_journal_and_when_it_is_another(tmp_path: Path) -> None:
+    sink = Sink(from_start=False)
+    outbox = run(tmp_path, sink)
+    until(lambda: placed(tmp_path) == [""])
+    with yard(tmp_path, socket=False) as before:
+        first = [before.visitor(age_s=60) for _ in range(3)]
+        until(lambda: sink.got == first)
+    for path in tmp_path.glob("events.db*"):
+        path.unlink()
+    with yard(tmp_path, socket=False) as after:
+        second = [after.visitor()]
+        until(lambda: sink.got[3:] == second)
+    finish(outbox)
+
+
+def test_a_place_that_cannot_be_kept_stops_the_sending(here: Yard) -> None:
+    sink = Sink()
+    sink.batch = 1
+    outbox = run(here.state, sink)
+    until(lambda: placed(here.state) == [""])
+    other = sqlite3.connect(here.state / DELIVERIES, isolation_level=None, timeout=10)
+    other.execute("BEGIN IMMEDIATE")
+    ids = [here.visitor() for _ in range(5)]
+    until(lambda: sink.got)
+    time.sleep(1.5)
+    assert sink.got == ids[:1], "one was sent, and its place is not kept yet"
+    other.execute("ROLLBACK")
+    until(lambda: len(sink.got) == 5)
+    finish(outbox)
+    assert sink.got == ids
+
+
+def test_a_newer_file_is_refused(here: Yard) -> None:
+    Deliveries(here.state, "sink").close()
+    with sqlite3.connect(here.state / DELIVERIES) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StateError, match="written by a newer gander"):
+        run(here.state, Sink())
+
+
+def test_a_newer_journal_ends_the_publishing_in_one_line(here: Yard) -> None:
+    with sqlite3.connect(here.state / EVENTS) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    config = Config(jsonl=JsonlConfig(path=str(here.state / "out.jsonl")))
+    with pytest.raises(StateError, match="written by a newer gander"):
+        publish(config, here.state, threading.Event())
+
+
+def test_there_must_be_somebody_to_tell_and_nobody_else_telling(here: Yard) -> None:
+    with pytest.raises(ConfigError, match=r"set mqtt\.host"):
+        publish(Config(), here.state, threading.Event())
+    config = Config(jsonl=JsonlConfig(path=str(here.state / "out.jsonl")))
+    ending = threading.Event()
+    first = threading.Thread(target=publish, args=(config, here.state, ending))
+    first.start()
+    until(lambda: (here.state / "out.jsonl").exists())
+    with pytest.raises(StateError, match="another gander is at work"):
+        publish(config, here.state, ending)
+    ending.set()
+    first.join()
+
+
+def lines(path: Path) -> list[str]:
+    return [json.loads(line)["id"] for line in path.read_text().splitlines()]
+
+
+def body(number: int) -> dict[str, Any]:
+    return {"id": f"{number:06d}", "text": "größer" * 100}
+
+
+def test_jsonl_is_cut_to_whole_lines_and_turned_over(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "events.jsonl"
+    sink = Jsonl(JsonlConfig(path=str(path), max_mb=1))
+    sink.send([body(n) for n in range(3)])
+    sink.close()
+    with path.open("ab") as file:
+        file.write(b'{"id":"torn')
+    sink = Jsonl(JsonlConfig(path=str(path), max_mb=1))
+    sink.send([body(3)])
+    assert lines(path) == [f"{n:06d}" for n in range(4)]
+    for start in range(4, 1404, 100):
+        sink.send([body(n) for n in range(start, start + 100)])
+    kept = path.with_name("events.jsonl.1")
+    assert kept.stat().st_size <= 1_000_000
+    assert lines(kept) + lines(path) == [f"{n:06d}" for n in range(1404)]
+    path.unlink()  # as a tool that turns logs over would
+    sink.send([body(0)])
+    assert lines(path) == ["000000"]
+    sink.close()
+
+
+def test_jsonl_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written"):
+        Jsonl(JsonlConfig(path=str(tmp_path)))
+    with pytest.raises(Later, match="No space left"):
+        Jsonl(JsonlConfig(path="/dev/full")).send([body(1)])
+
+
+def longer(path: Path, size: int) -> bool:
+    return path.exists() and path.stat().st_size > size
+
+
+def start(state: Path, out: Path) -> subprocess.Popen[bytes]:
+    command = [
+        sys.executable,
+        "-m",
+        "edge.cli_feed",
+        "--state",
+        str(state),
+        "--set",
+        f"jsonl.path={json.dumps(str(out))}",
+    ]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def test_killed_at_any_point_no_event_is_lost(here: Yard) -> None:
+    out = here.state / "out.jsonl"
+    size = 0
+    for round_ in range(4):
+        process = start(here.state, out)
+        for _ in range(400):
+            here.visitor()
+        until(partial(longer, out, size))
+        size = out.stat().st_size
+        time.sleep(0.01 * round_)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    process = start(here.state, out)
+    last = here.visitor()
+    until(lambda: last in out.read_text())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert list(dict.fromkeys(lines(out))) == here.events()
+
+
+def test_publish_knows_no_device(here: Yard) -> None:
+    """What the process loads, and what it holds open: no camera, no pin, no model, no picture library."""
+    script = "import sys, edge.cli_feed; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    tops = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "paho" in tops
+    assert not tops & {
+        "cv2",
+        "gpiozero",
+        "lgpio",
+        "picamera2",
+        "libcamera",
+        "ai_edge_litert",
+        "tflite_runtime",
+        "serial",
+    }
+    assert not {"edge.app", "edge.frames", "edge.actuators", "edge.runtimes", "edge.watch"} & set(done.stdout.split())
+    out = here.state / "out.jsonl"
+    process = start(here.state, out)
+    try:
+        here.visitor()
+        until(lambda: out.exists() and out.stat().st_size)
+        held = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir() if link.is_symlink()]
+        assert [name for name in held if name.startswith("/dev/") and name not in ("/dev/null", "/dev/urandom")] == []
+        assert any(name.endswith(EVENTS) for name in held)
+    finally:
+        process.kill()
+        process.wait()
