@@ -144,16 +144,19 @@ class Media:
         }
 
     def prune(self) -> str:
-        """Any thread but the loop's: delete what is due now, and say what went. Raises `StateError`."""
+        """Any thread but the loop's: delete what is due now, and say what went. Raises `StateError`.
+
+        Pictures are saved between the slices.
+        """
         if not self._turn.acquire(timeout=_COMMAND_S):
             raise StateError(f"{self._folder}: the card does not answer; try again later")
+        self._turn.release()
         try:
-            return str(self._retention.prune(_COMMAND_S))
+            return str(self._retention.prune(_COMMAND_S, self._turn))
         except OSError as error:
             raise StateError(f"{self._folder}: {error.strerror}") from None
         finally:
             self._pass_at = 0.0
-            self._turn.release()
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Write what waits, for as long as that."""

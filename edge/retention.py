@@ -7,10 +7,11 @@ import json
 import shutil
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from edge.books import PLAUSIBLE, Books, Kept, Stock, open_books
 from edge.clock import Clock, iso
@@ -26,6 +27,7 @@ _STRAYS = 100  # files read and entered at a time
 _MARGIN = 0.05  # of the most bytes: a full card is tidied now and then, not at every picture
 _LEAP = timedelta(days=366)  # a clock nobody set is not believed when it says that so much time has passed
 _SETTLE_S = 1.0  # how long the journal is given to write what waits
+_BREATH_S = 0.001  # between two slices: who waits for his turn gets it
 _YOUNG_S = 3600.0  # a file younger than this may still be getting its row
 
 INSERT = (
@@ -124,15 +126,19 @@ class Retention:
         self._day, self.written = "", 0
         self.stock = Stock()
 
-    def prune(self, seconds: float) -> Pruned:
-        """Delete all that is due, for as long as that."""
-        end, done = time.monotonic() + seconds, Pruned()
-        self.begin()
-        while went := self.turn():
-            done += went
-            if time.monotonic() > end:
-                done.unfinished = True
+    def prune(self, seconds: float, turns: AbstractContextManager[Any] | None = None) -> Pruned:
+        """Delete all that is due, for as long as that; each slice within `turns`, so that others have theirs."""
+        end, done, turns = time.monotonic() + seconds, Pruned(), turns or nullcontext()
+        with turns:
+            self.begin()
+        while not done.unfinished:
+            with turns:
+                went = self.turn()
+            if not went:
                 break
+            done += went
+            done.unfinished = time.monotonic() > end
+            time.sleep(_BREATH_S)
         return done
 
     def begin(self) -> None:

@@ -163,6 +163,21 @@ def test_more_than_a_slice_goes_in_slices(shelf: Shelf) -> None:
     assert shelf.files() == []
 
 
+def test_who_waits_for_the_card_gets_it_between_the_slices(shelf: Shelf) -> None:
+    for number in range(retention.SLICE * 2 + 50):
+        shelf.picture(24 * 40 - number / 100)
+    turns = []
+
+    class Turns:
+        def __enter__(self) -> None:
+            turns.append(len(shelf.files()))
+
+        def __exit__(self, *_: object) -> None: ...
+
+    assert shelf.retention.prune(30.0, Turns()).pictures == 450
+    assert turns == [450, 450, 250, 50, 0]
+
+
 def test_labelled_pictures_stay_whatever_the_limits(shelf: Shelf) -> None:
     visit = shelf.visit(24 * 1000)
     stays = [shelf.picture(24 * 1000, visit, size=20 * 10**6, person=1)]
