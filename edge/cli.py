@@ -42,6 +42,7 @@ from edge.cli_common import (
     with_mqtt,
 )
 from edge.cli_feed import feed_app
+from edge.cli_owner import owner_app
 from edge.config_file import example
 from edge.console import LiveView, events_table, latency_table, status_table, summary_table, visits_table
 from edge.control import ask
@@ -61,8 +62,11 @@ app = typer.Typer(
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(bench_app, name="bench")
 app.add_typer(feed_app)
+app.add_typer(owner_app)
 
-SourceOption = Annotated[str | None, typer.Option("--source", help="synthetic:SCENE, a clip, or a folder of pictures.")]
+SourceOption = Annotated[
+    str | None, typer.Option("--source", help="A camera, a clip, a folder of pictures, or synthetic:SCENE.")
+]
 ForOption = Annotated[
     float | None, typer.Option("--for", metavar="SECONDS", min=0.1, max=1e8, help="Stop after so long.")
 ]

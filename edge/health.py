@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 _ZONES = Path("/sys/class/thermal")
 _HOT_C = 80.0  # a Raspberry Pi slows down from here on
@@ -21,6 +21,19 @@ class Problem:
 
     what: str
     advice: str
+
+
+Level = Literal["ok", "advice", "problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `advice` says what to do; empty where nothing is to be done."""
+
+    level: Level
+    what: str
+    says: str
+    advice: str = ""
 
 
 def problems(status: Mapping[str, Any]) -> list[Problem]:

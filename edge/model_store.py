@@ -45,7 +45,7 @@ class ModelStore:
     def device_key(self) -> SigningKey:
         """This device's own key, made at the first call."""
         try:
-            self._state.mkdir(parents=True, exist_ok=True)
+            self._state.mkdir(parents=True, exist_ok=True, mode=0o2770)
         except OSError as error:
             raise StateError(f"{self._state}: cannot keep state there: {error.strerror}") from None
         return keys.load_or_generate(self._state / "device.key", "device")

@@ -40,7 +40,7 @@ class SyntheticSource:
             raise SourceError(f"synthetic:{scene}: {size[0]}x{size[1]} is too large to paint; at most 3840x2160")
         self.fps = fps
         self.skipped = 0
-        under, weather = WEATHER[scene] if scene in WEATHER else (scene, None)
+        under, weather = WEATHER[scene] if scene in WEATHER else (scene, None)  # noqa: SIM401  # mypy cannot follow get
         self._stage, self._weather, self._seed = Stage(under, seed, size), weather, seed
 
     @classmethod

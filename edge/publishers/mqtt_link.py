@@ -248,6 +248,20 @@ class Link:
         self._hear(Heard(message.topic, message.payload, message.retain, after_s))
 
 
+def probe(config: MqttConfig, client_id: str) -> str:
+    """Connect once and leave: what the broker is. Raises `ConfigError` for unfit files, `NoLink` with the reason."""
+    access, nothing = Access.read(config, client_id), Message(f"{config.root}/doctor", "")
+    for version, name in ((MQTTProtocolVersion.MQTTv5, "5"), (MQTTProtocolVersion.MQTTv311, "3.1.1")):
+        try:
+            Link(access, version, nothing, (), lambda heard: None).close()
+        except NoLink as error:
+            if not error.old:
+                raise
+            continue
+        return f"a broker of MQTT {name} lets us in"
+    raise NoLink("it speaks neither MQTT 5 nor 3.1.1")
+
+
 def _published(info: paho.MQTTMessageInfo) -> bool:
     try:
         info.wait_for_publish(_SLICE_S)

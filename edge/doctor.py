@@ -1,0 +1,249 @@
+"""Looks the whole installation over, and says of each thing how it is and what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from edge import machine
+from edge.config import CameraConfig, Config
+from edge.control import ask
+from edge.database import EVENTS, OWNER, reader
+from edge.errors import GanderError, NotRunning, StateError
+from edge.frames import FrameSource, open_source
+from edge.health import Finding
+from edge.lineup import TRUSTED, Lineup, threads, trusted
+from edge.model_store import ModelStore
+from edge.publishers.mqtt_link import probe
+from edge.self_test import self_test
+from edge.values import Kind
+
+_PICTURE_S = 20.0  # a camera may take so long to begin
+
+
+def examine(config: Config, state: Path, full: bool) -> Iterator[Finding]:
+    """Everything there is to say, as it is found. `full`: also what takes minutes. Writes nothing, moves nothing."""
+    try:
+        status: Mapping[str, Any] | None = ask(state, "status")
+    except NotRunning:
+        status = None
+    except GanderError as error:
+        status = None
+        yield Finding("problem", "daemon", f"runs, but does not answer: {error}", "restart it; its log says more")
+    yield from machine.findings(config, state)
+    yield from _secrets(config, state)
+    yield from _models(config, state)
+    if status:
+        yield from _running(status)
+    else:
+        for camera in config.camera:
+            yield from _camera(camera)
+        yield Finding("advice", "daemon", "is not running", "start it with `gander run` (or the service) to keep watch")
+    yield from _deterrents(config)
+    yield from _mqtt(config)
+    yield from _journal(state, full)
+    if full:
+        yield from _pictures(state)
+
+
+def _secrets(config: Config, state: Path) -> Iterator[Finding]:
+    named = {"mqtt.password_file": config.mqtt.password_file, "mqtt.key": config.mqtt.key}
+    named |= {f"camera {camera.id} credentials": camera.credentials for camera in config.camera}
+    named["device key"] = str(state / "device.key") if (state / "device.key").exists() else ""
+    for name, path in named.items():
+        if not path:
+            continue
+        try:
+            mode = Path(path).stat().st_mode
+        except OSError as error:
+            yield Finding(
+                "problem", name, f"{path}: {error.strerror}", "write it, or mend the path in the configuration"
+            )
+            continue
+        if mode & 0o007:
+            yield Finding("problem", name, f"everybody here may read {path}", f"`chmod o= {path}`")
+        else:
+            yield Finding("ok", name, "only who must can read it")
+
+
+def _models(config: Config, state: Path) -> Iterator[Finding]:
+    try:
+        bundles = trusted(config, ModelStore(state, config.models))
+        lineup = Lineup(config, bundles)
+    except GanderError as error:
+        yield Finding("problem", "model", str(error), "`gander bundle list` shows what is installed")
+        return
+    for role, bundle, count in zip(TRUSTED, bundles, threads(config.models), strict=False):
+        name = f"{bundle.name} {bundle.version}"
+        try:
+            test = self_test(bundle, count)
+        except GanderError as error:
+            yield Finding("problem", role, str(error), "install another: `gander bundle install FILE`")
+            continue
+        says, deadline = f"{name}: {test.invoke_ms:.0f} ms on {test.runtime}", config.models.deadline_ms
+        if test.invoke_ms > deadline:
+            yield Finding(
+                "problem", role, f"{says}, the deadline is {deadline} ms", "take a smaller model or a later deadline"
+            )
+        elif test.invoke_ms > deadline / 2:
+            yield Finding(
+                "advice", role, f"{says} of {deadline} ms: tight", "set a standby, which answers when it is late"
+            )
+        else:
+            yield Finding("ok", role, f"{says}, the deadline is {deadline} ms")
+    if lineup.demo:
+        yield Finding(
+            "advice", "model", "is a demonstration: it knows rendered jays and drives no real pin",
+            "`gander bundle fetch inat-birds` knows 964 birds; or train your own",
+        )  # fmt: skip
+    if not lineup.kinds.has(Kind.THREAT):
+        yield Finding("problem", "labels", "none is a threat: nothing will ever fire", "name some in [labels] threat")
+    if not lineup.sees_people:
+        yield Finding(
+            "advice", "labels", "no label is a person, so people do not hold the deterrent back",
+            "siren and water hold for that; keep to a light, or train with people",
+        )  # fmt: skip
+
+
+def _camera(camera: CameraConfig) -> Iterator[Finding]:
+    name = f"camera {camera.id}"
+    try:
+        source = open_source(camera)
+        shape = _first_picture(source)
+    except GanderError as error:
+        yield Finding("problem", name, str(error), "mend camera.source in the configuration")
+        return
+    if shape is None:
+        yield Finding(
+            "problem", name, f"{camera.source}: {source.trouble or f'no picture within {_PICTURE_S:.0f} s'}",
+            "look at its power, cable, address and credentials",
+        )  # fmt: skip
+    else:
+        yield Finding("ok", name, f"{camera.source}: a picture of {shape[1]}x{shape[0]}")
+
+
+def _first_picture(source: FrameSource) -> tuple[int, ...] | None:
+    """The shape of a source's first picture; None where none comes in time. Raises what the source does."""
+    found: list[tuple[int, ...] | GanderError] = []
+
+    def read() -> None:
+        try:
+            with closing(source.shots()) as shots:
+                found.extend(shot.image.shape for shot in [next(shots)])
+        except GanderError as error:
+            found.append(error)
+
+    reader_ = threading.Thread(target=read, daemon=True)  # a driver may hang for ever
+    reader_.start()
+    reader_.join(_PICTURE_S)
+    if found and isinstance(found[0], GanderError):
+        raise found[0]
+    return found[0] if found and isinstance(found[0], tuple) else None
+
+
+def _running(status: Mapping[str, Any]) -> Iterator[Finding]:
+    yield Finding("ok", "daemon", f"runs since {status['uptime_s'] / 3600:.1f} h, mode {status['mode']}")
+    for problem in status["problems"]:
+        yield Finding("problem", "daemon", problem["what"], problem["advice"])
+    for camera in status["cameras"]:
+        if not camera["trouble"]:
+            yield Finding("ok", f"camera {camera['id']}", f"{camera['source']}: {camera['frames']} pictures")
+    if status["mode"] == "observe":
+        yield Finding("advice", "mode", "observe: nothing fires", "when `gander visits` looks right: `gander arm`")
+
+
+def _deterrents(config: Config) -> Iterator[Finding]:
+    enabled = [d for d in config.deterrent if d.enabled]
+    if not enabled:
+        yield Finding("advice", "deterrent", "none is enabled: nothing will ever fire", "enable one in [[deterrent]]")
+        return
+    names = ", ".join(f"{d.id} ({d.kind}, GPIO {d.pin})" for d in enabled)
+    if config.controller.kind == "dry":
+        yield Finding(
+            "advice", "deterrent", f"{names}: dry, no pin moves", 'when it is wired: controller.kind = "guard"'
+        )
+        return
+    yield from machine.pins(names)
+    if harmful := [d.id for d in enabled if d.harms]:
+        yield Finding(
+            "advice", "deterrent", f"{', '.join(harmful)} on this Pi's own pins stays on where guard and kernel die",
+            "give water and siren a controller of their own with a watchdog",
+        )  # fmt: skip
+
+
+def _mqtt(config: Config) -> Iterator[Finding]:
+    mqtt = config.mqtt
+    if not mqtt.host:
+        yield Finding("ok", "mqtt", "no broker configured: events stay on this machine")
+        return
+    where = f"{mqtt.host}:{mqtt.service}"
+    try:
+        says = probe(mqtt, f"gander-{config.node.name}-doctor")
+    except GanderError as error:
+        yield Finding("problem", "mqtt", f"{where}: {error}", "mend [mqtt] in the configuration, or start the broker")
+        return
+    if not mqtt.local and not mqtt.secure:
+        yield Finding(
+            "advice",
+            "mqtt",
+            f"{where}: {says}, without TLS",
+            "everybody on the network can read along: mqtt.tls = true",
+        )
+    elif not mqtt.local and mqtt.commands and not (mqtt.user or mqtt.certificate):
+        yield Finding(
+            "advice",
+            "mqtt",
+            f"{where}: {says}, nobody need log in",
+            "whoever reaches the broker can arm: set a password",
+        )
+    else:
+        yield Finding("ok", "mqtt", f"{where}: {says}")
+
+
+def _journal(state: Path, full: bool) -> Iterator[Finding]:
+    for name in (EVENTS, OWNER):
+        if not (state / name).exists():
+            yield Finding("ok", name, "not begun yet")
+            continue
+        table = "event" if name == EVENTS else "label"
+        try:
+            with reader(state / name) as connection:
+                count = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608  # one of two
+                said = connection.execute("PRAGMA quick_check").fetchone()[0] if full else "ok"
+        except (StateError, sqlite3.Error) as error:
+            yield Finding(
+                "problem", name, str(error), "`gander restore` brings back a backup; keep the file for rescue"
+            )
+            continue
+        if said == "ok":
+            yield Finding("ok", name, f"{count} {table}s{', all pages sound' if full else ''}")
+        else:
+            yield Finding("problem", name, f"damaged: {said}", "`gander restore` brings back a backup")
+
+
+def _pictures(state: Path, pause: Callable[[float], None] = time.sleep) -> Iterator[Finding]:
+    """Whether each picture is what was written."""
+    if not (state / EVENTS).exists():
+        return
+    with reader(state / EVENTS) as connection:
+        rows = connection.execute("SELECT path, sha256 FROM picture").fetchall()
+    bad = missing = 0
+    for number, (path, sha256) in enumerate(rows):
+        try:
+            bad += hashlib.sha256((state / "pictures" / path).read_bytes()).hexdigest() != sha256
+        except OSError:
+            missing += 1
+        if number % 50 == 0:
+            pause(0.01)  # the live path is more important
+    if bad or missing:
+        yield Finding(
+            "problem", "pictures", f"of {len(rows)}: {bad} altered, {missing} missing", "is the card dying? back up now"
+        )
+    else:
+        yield Finding("ok", "pictures", f"{len(rows)}, all as written")
