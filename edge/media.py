@@ -276,16 +276,20 @@ class Media:
             raise _Full(why)
         folder = self._folder / frame.wall.strftime("%Y-%m-%d")
         folder.mkdir(parents=True, exist_ok=True)
+        rows = []
         for kind, (id_, of, _) in images.items():
             path, data = folder / f"{id_}.jpg", coded[kind]
             write_atomically(path, data, 0o660)
-            where, sha256 = str(path.relative_to(self._folder)), hashlib.sha256(data).hexdigest()
-            person = int(self._people.near(frame.camera, frame.wall))
-            row = id_, where, sha256, len(data), kind, visit.id, of, iso(frame.wall), frame.camera, person
-            if not self._journal.write(INSERT, *row):
-                path.unlink()
-                raise StateError("the journal has no room for it (card too slow or full)")
             self._retention.saved(len(data), pictures=1)
+            where, sha256 = str(path.relative_to(self._folder)), hashlib.sha256(data).hexdigest()
+            rows.append((id_, where, sha256, len(data), kind, visit.id, of, iso(frame.wall), frame.camera))
+        person = int(self._people.near(frame.camera, frame.wall))
+        while rows:  # together, so that the journal writes them at once
+            if not self._journal.write(INSERT, *rows[0], person):
+                for row in rows:
+                    (self._folder / row[1]).unlink()
+                raise StateError("the journal has no room for it (card too slow or full)")
+            del rows[0]
         self._problem = ""
 
     def _show(self, shown: _Shown) -> None:
