@@ -132,12 +132,13 @@ class Mqtt:
         raise AssertionError("there is a version")
 
     def _hear(self, heard: Heard) -> None:
-        if self._remote:
-            topic = heard.topic.removeprefix(self._base)
+        topic = heard.topic.removeprefix(self._base)
+        if self._remote and topic in payloads.COMMANDS:  # some brokers send what nobody subscribed to
             self._remote.hear(topic, heard.payload, heard.retained, heard.after_s)
 
     def _answer(self, answer: dict[str, Any]) -> None:
         """The answer to a command; of no use to anybody once the connection it came by is gone."""
+        self._linked.wait(_PATIENCE_S)  # a command may come before its connection is known here
         link = self._link
         if link and link.up:
             with contextlib.suppress(Later):

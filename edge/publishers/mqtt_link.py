@@ -27,7 +27,7 @@ from edge.publishers import Later
 
 log = logging.getLogger(__name__)
 
-_CONNECT_S = 10.0
+_CONNECT_S = 5.0
 _KEEPALIVE_S = 15
 _IN_FLIGHT = 20  # what a broker takes that does not say otherwise
 _SLICE_S = 0.2
