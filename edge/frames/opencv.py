@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import cv2
@@ -79,7 +79,7 @@ class ClipSource:
             raise SourceError(f"{self.path}: {error.strerror}; give a clip, a folder or synthetic:day") from None
         if not size:
             raise SourceError(f"{self.path}: is empty (0 bytes); give a clip that plays")
-        capture = _quietly(self.path)
+        capture = quietly(str(self.path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
             raise SourceError(f"{self.path}: cannot be played as a clip (damaged, cut short, or another kind of file)")
         return capture
@@ -108,13 +108,13 @@ def _plausible_fps(fps: float) -> float:
     return fps if math.isfinite(fps) and 0.1 <= fps <= 240.0 else DEFAULT_FPS
 
 
-def _quietly(path: Path) -> cv2.VideoCapture:
+def quietly(source: str | int, backend: int, parameters: Sequence[int] = ()) -> cv2.VideoCapture:
     """Open without the libraries' own chatter: what is wrong is said once, in our words."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     chatter = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 moved it there
     level = chatter.getLogLevel()
     chatter.setLogLevel(0)
     try:
-        return cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        return cv2.VideoCapture(source, backend, parameters)
     finally:
         chatter.setLogLevel(level)

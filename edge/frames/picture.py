@@ -29,14 +29,19 @@ def read_picture(path: Path) -> Image:
         data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from None
+    return picture_of(data, str(path))
+
+
+def picture_of(data: bytes, where: str) -> Image:
+    """The same for the bytes of a picture file; `where` names it in errors."""
     if not data:
-        raise SourceError(f"{path}: is empty (0 bytes)")
+        raise SourceError(f"{where}: is empty (0 bytes)")
     width, height = said_size(data)
     if width * height > LARGEST_PIXELS:
-        raise SourceError(f"{path}: {width} x {height} pixels are too many; at most {LARGEST_PIXELS:,}")
+        raise SourceError(f"{where}: {width} x {height} pixels are too many; at most {LARGEST_PIXELS:,}")
     decoded = _decode(data, max(width, height))
     if decoded is None:
-        raise SourceError(f"{path}: is not a picture that can be read (damaged, cut short, or another kind of file)")
+        raise SourceError(f"{where}: is not a picture that can be read (damaged, cut short, or another kind of file)")
     return _capped(decoded)
 
 
