@@ -131,9 +131,9 @@ def export(state: Path, folder: Path, node: str, wanted: Wanted, progress: Progr
             building = Path(inside) / folder.name  # so that nothing but the rename remains to be done
             building.mkdir()
             done = _Export(state, building, node, wanted, events, Words(owner, events), progress).run()
-            _sync(building)
+            sync(building)
             building.rename(folder)
-            _sync(folder.parent)
+            sync(folder.parent)
     except OSError as error:
         raise StateError(f"{folder}: not exported: {error.strerror}") from None
     return done
@@ -278,7 +278,8 @@ class _Durable:
             os.fsync(self._file.fileno())
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Have the card keep the names in a folder as they are now."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

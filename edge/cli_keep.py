@@ -1,0 +1,136 @@
+"""The owner's verbs about keeping: export, backup, restore."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edge.backup import backup as make_backup
+from edge.cli_common import ConfigOption, JsonOption, StateOption, err, home, out, print_json, say
+from edge.errors import Refused
+from edge.export import Progress as Told
+from edge.export import Wanted
+from edge.export import export as write_export
+from edge.restore import restore as bring_back
+
+keep_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@keep_app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="A folder that is new, or empty.")],
+    since: Annotated[str | None, typer.Option(help="2h, 7d, or a date.")] = None,
+    until: Annotated[str | None, typer.Option(help="Before then: 2h, 7d (ago), or a date.")] = None,
+    labelled: Annotated[bool, typer.Option("--labelled", help="Only visits you labelled.")] = False,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="With pictures and their labels.")] = True,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write events, visits, labels and pictures as files, for a spreadsheet or for training; also while it watches."""
+    chosen, home_folder = home(config, state)
+    wanted = Wanted(moment("--since", since), moment("--until", until), labelled, pictures)
+    if wanted.since and wanted.until and wanted.since >= wanted.until:
+        raise Refused(f"--since {since} --until {until}: nothing lies between; give the earlier moment as --since")
+    with _quietly(as_json) as told:
+        done = write_export(home_folder, folder, chosen.node.name, wanted, told)
+    if as_json:
+        print_json({"summary": {"folder": str(folder), **asdict(done)}})
+        return
+    say(f"{folder}: {done.events} events, {done.visits} visits")
+    if pictures:
+        say(
+            f"{done.pictures} pictures ({done.bytes / 1e6:.1f} MB); {done.labels} crops labelled, {done.unlabelled} not"
+        )
+        _say_of_pictures(done.people, done.vanished)
+    if done.damaged_events:
+        say(f"{done.damaged_events} events are damaged in the journal and left out; `gander doctor --full` says more")
+
+
+@keep_app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to make, such as gander.tar.")],
+    everything: Annotated[bool, typer.Option("--all", help="Every picture, not only the labelled ones.")] = False,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep journal, labels, models, keys and labelled pictures in one file; also while it watches."""
+    chosen, folder = home(config, state)
+    with _quietly(as_json) as told:
+        done = make_backup(folder, file, chosen.node.name, everything=everything, progress=told)
+    if as_json:
+        print_json({"summary": {"file": str(file), **asdict(done)}})
+        return
+    say(
+        f"{file}: {done.bytes / 1e6:.1f} MB: {done.events} events, {done.visits} visits, {done.labels} labels, "
+        f"{done.models} models, {done.pictures} pictures"
+    )
+    _say_of_pictures(done.people, done.vanished)
+    say("It holds the device's private key: who has it can sign models for this device. Keep it safe.")
+
+
+@keep_app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `gander backup` made.")],
+    force: Annotated[bool, typer.Option("--force", help="Also where a journal is; that is moved aside first.")] = False,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a backup back into the state directory. It is checked whole before anything is touched."""
+    _, folder = home(config, state)
+    with _quietly(as_json):
+        done = bring_back(folder, file, force)
+    if as_json:
+        print_json({"summary": {"state": str(folder), **asdict(done)}})
+        return
+    say(f"{folder}: restored {done.files} files ({done.bytes / 1e6:.1f} MB) of {done.node}, as of {done.wall}")
+    if done.before:
+        say(f"what was there before is in {done.before}; remove it when it is not needed any more")
+    armed = "; `gander disarm` before it starts, where that is not wanted" if done.mode == "armed" else ""
+    say(f"mode is {done.mode}{armed}")
+
+
+def moment(option: str, text: str | None) -> datetime | None:
+    """A moment as people give it: so long ago (`7d`), or a date in local time. Raises `Refused`."""
+    if text is None:
+        return None
+    if found := re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smhd])", text):
+        seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+        return datetime.now(UTC) - timedelta(seconds=min(seconds, 36_500 * 86_400))
+    with suppress(ValueError, OverflowError):
+        return datetime.fromisoformat(text).astimezone(UTC)
+    raise Refused(f"{option} {text}: no moment; write 30m, 2h, 7d, or a date as 2026-01-31 or 2026-01-31T06:00")
+
+
+def _say_of_pictures(people: int, vanished: int) -> None:
+    if people:
+        say(f"{people} of the pictures show a person: think of them before you pass it on")
+    if vanished:
+        say(f"{vanished} pictures were gone before they could be copied: they were due, and deleted")
+
+
+@contextmanager
+def _quietly(as_json: bool) -> Iterator[Told]:
+    """Work that gives way to a running watch, shows how far it is, and cleans up also when told to stop."""
+    os.nice(10)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=err if as_json else out, transient=True) as progress:
+        task = progress.add_task("reading", total=None)
+
+        def told(what: str, done: int, of: int) -> None:
+            progress.update(task, description=what, completed=done, total=of)
+
+        yield told

@@ -1,0 +1,206 @@
+"""A backup back into a state directory: all of it checked before anything is touched, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from edge.backup import DATABASES, FORMAT, KEY, MANIFEST, Hashing
+from edge.database import EVENTS, OWNER, reader
+from edge.errors import GanderError, Refused, StateError
+from edge.journal import lock
+from edge.retention import FOLDER
+from edge.values import Mode
+
+LOCKS = ("lock", "publish.lock")
+_MOST_MANIFEST = 256 * 2**20  # bytes
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,200}"
+# Whatever a state directory may get from a file; nothing in it climbs out, since no name begins with a dot.
+_ALLOWED = re.compile(
+    "|".join(
+        (
+            *(re.escape(name) for name in (*DATABASES, MANIFEST, KEY, f"{KEY}.pub")),
+            f"(?:models|keys)/{_NAME}",
+            rf"{FOLDER}/{_NAME}/{_NAME}",
+        )
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came back. `before`: where the former state lies now, empty where there was none."""
+
+    node: str
+    wall: str
+    files: int
+    bytes: int
+    mode: str
+    before: str
+
+
+def restore(state: Path, file: Path, force: bool = False) -> Restored:
+    """Put a backup in the place of a state directory. The former state is moved aside, never deleted.
+
+    Raises `Refused` for a file that is cut, altered, newer or no backup, and for a state that holds a journal unless
+    `force`; `StateError` while a daemon runs there, or where the disk refuses.
+    """
+    state = state.resolve()  # of a link the folder is replaced, and the link stays
+    if not force and (state / EVENTS).exists():
+        raise Refused(f"{state}: holds a journal already; --force moves it aside first, to {state.name}.before-…")
+    if not file.is_file():
+        raise Refused(f"{file}: there is no such file")
+    try:
+        state.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            if state.exists():
+                for name in LOCKS:
+                    stack.callback(os.close, lock(state, name))
+            name = stack.enter_context(tempfile.TemporaryDirectory(prefix=f".{state.name}.", dir=state.parent))
+            staged = Path(name) / "state"
+            staged.mkdir()
+            manifest = _unpack(file, staged)
+            mode = _examine(file, staged)
+            _belong(staged, state)
+            before = _replace(state, staged)
+    except OSError as error:
+        raise StateError(f"{state}: not restored: {error.strerror or error}") from None
+    sizes = [entry["bytes"] for entry in manifest["files"].values()]
+    node, wall = str(manifest.get("node", "")), str(manifest.get("wall", ""))
+    return Restored(node, wall, len(sizes), sum(sizes), mode, str(before or ""))
+
+
+def _unpack(file: Path, staged: Path) -> dict[str, Any]:
+    """Write the members into an empty folder, each checked. Returns the manifest."""
+    size = file.stat().st_size
+    if size > (free := shutil.disk_usage(staged).free):
+        raise Refused(f"{staged.parent.parent}: {free / 1e6:.0f} MB are free there, the backup needs {size / 1e6:.0f}")
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        with file.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
+            for member in tar:
+                if MANIFEST in found:
+                    raise Refused(f"{file}: something follows its manifest: not a backup of ours, or altered")
+                found[member.name] = _member(file, tar, member, staged, found)
+            whole = -(-(tar.offset + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        if isinstance(error, GanderError):
+            raise
+        raise Refused(f"{file}: not a backup of ours, or damaged: {error}") from None
+    if found.pop(MANIFEST, None) is None:
+        raise Refused(f"{file}: cut short, or not a backup of ours: it has no manifest")
+    manifest = _manifest(file, staged / MANIFEST)
+    for name in sorted(manifest["files"].keys() | found.keys()):
+        if manifest["files"].get(name) != found.get(name):
+            raise Refused(f"{file}: {name} is not what the manifest says: altered, or cut")
+    if size != whole:
+        raise Refused(f"{file}: {size} bytes, should be {whole}: cut, or something was added")
+    (staged / MANIFEST).unlink()
+    return manifest
+
+
+def _member(
+    file: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, staged: Path, found: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Write one member, if it is a plain file of a name we know. Returns its checksum and size."""
+    if not _ALLOWED.fullmatch(member.name):
+        raise Refused(f"{file}: has {member.name[:80]!r}, which is nothing a backup holds: nothing was restored")
+    if not member.isreg() or member.issparse():
+        raise Refused(f"{file}: {member.name} is a link, folder or device, not a plain file: nothing was restored")
+    if member.name in found:
+        raise Refused(f"{file}: {member.name} is in it twice: nothing was restored")
+    target = staged / member.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = tar.extractfile(member)
+    if source is None:
+        raise Refused(f"{file}: {member.name} cannot be read")
+    with source, target.open("xb") as copy:
+        hashing = Hashing(source)
+        shutil.copyfileobj(hashing, copy)
+        os.fchmod(copy.fileno(), 0o600 if member.name == KEY else 0o660)
+        copy.flush()
+        os.fsync(copy.fileno())
+        return {"sha256": hashing.hexdigest(), "bytes": copy.tell()}
+
+
+def _manifest(file: Path, path: Path) -> dict[str, Any]:
+    """What the backup says of itself. Raises `Refused`."""
+    if path.stat().st_size > _MOST_MANIFEST:
+        raise Refused(f"{file}: its manifest is larger than any of ours")
+    try:
+        manifest = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise Refused(f"{file}: its manifest cannot be read: altered") from None
+    number = manifest.get("format") if isinstance(manifest, dict) else None
+    if not isinstance(number, int) or not isinstance(manifest.get("files"), dict):
+        raise Refused(f"{file}: its manifest is not one of ours")
+    if number != FORMAT:
+        raise Refused(
+            f"{file}: made by a newer gander ({str(manifest.get('gander'))[:20]}, format {number}; this one knows "
+            f"{FORMAT}); update this one"
+        )
+    return dict(manifest)
+
+
+def _examine(file: Path, staged: Path) -> str:
+    """Whether the databases can be used here. Returns the owner's mode."""
+    mode = ""
+    for name in DATABASES:
+        path = staged / name
+        if not path.exists():
+            if name in (EVENTS, OWNER):
+                raise Refused(f"{file}: has no {name}")
+            continue
+        try:
+            with closing(sqlite3.connect(path)) as connection:
+                if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                    raise Refused(f"{file}: {name} in it is damaged")
+            with reader(path) as connection:
+                if name == OWNER:
+                    row = connection.execute("SELECT value FROM setting WHERE name = 'mode'").fetchone()
+                    mode = str(row[0]) if row else Mode.OBSERVE.value
+        except sqlite3.Error as error:
+            raise Refused(f"{file}: {name} in it cannot be used: {error}") from None
+        except StateError as error:
+            raise Refused(f"{file}: {name} in it cannot be used: {str(error).removeprefix(f'{path}: ')}") from None
+    return mode
+
+
+def _belong(staged: Path, state: Path) -> None:
+    """What is restored belongs to whom the state belonged, so that the daemon's own user can go on with it."""
+    there = state.stat() if state.exists() else None
+    staged.chmod(there.st_mode & 0o7777 if there else 0o2770)
+    for path in (staged, *staged.rglob("*")):
+        if path.is_dir() and path != staged:
+            path.chmod(0o2770)
+        if there:
+            with suppress(PermissionError):  # only root gives files away; others restore what is theirs
+                os.chown(path, there.st_uid, there.st_gid)
+
+
+def _replace(state: Path, staged: Path) -> Path | None:
+    """Two renames; if the second fails, the first is taken back. Returns where the former state is, if it held any."""
+    if not state.exists():
+        staged.rename(state)
+        return None
+    before = state.with_name(f"{state.name}.before-{datetime.now().astimezone():%Y%m%d-%H%M%S-%f}")
+    state.rename(before)
+    try:
+        staged.rename(state)
+    except OSError:
+        before.rename(state)
+        raise
+    if {path.name for path in before.iterdir()} <= {*LOCKS}:
+        shutil.rmtree(before)
+        return None
+    return before
