@@ -43,6 +43,8 @@ from edge.record import Record
 from edge.rendezvous import Rendezvous
 from edge.retention import prune
 from edge.rounds import Rounds
+from edge.runtimes import tflite
+from edge.self_test import self_test
 from edge.values import WHOLE, Box, Event, Frame, Image, Mode, Motion
 from edge.visits import Visits
 from edge.watch import Brain, House, Watch
@@ -107,6 +109,7 @@ def desk(
 
 def open_models(config: Config, bundles: Sequence[Bundle]) -> tuple[Rendezvous, Callable[[], None]]:
     """Start the models' processes. Returns the rendezvous and what ends them."""
+    tflite.name()  # raises where there is no runtime at all: nothing could ever answer
     workers: list[ModelWorker] = []
 
     def close() -> None:
@@ -329,6 +332,7 @@ def offline(config: Config, state: Path) -> Iterator[dict[str, Handler]]:
 
         def fits(bundle: Bundle) -> None:
             Lineup(config, trusted(config, store, bundle))
+            self_test(bundle, config.models.threads)
 
         yield handlers(owner, store, fits, lambda: prune(state, config, journal, LiveClock()), _not_running)
     finally:

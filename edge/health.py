@@ -57,9 +57,11 @@ def _models(status: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("no model answers, so nothing will fire", "see the log; `gander doctor` tries the models out")
         return
     for model in missing:
+        why = model.get("trouble", "")
         if status["uptime_s"] > 60:
             yield Problem(
-                f"the {model['role']} {model['name']} is not loaded", "see the log; it is started again by itself"
+                f"the {model['role']} {model['name']} is not loaded{': ' * bool(why) + why}",
+                "see the log; it is started again by itself",
             )
     for model in models:
         if model["starts"] > _MANY_STARTS:

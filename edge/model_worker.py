@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.errors import GanderError
 from edge.values import Fate, Image, Role
 
 if TYPE_CHECKING:
@@ -36,9 +37,11 @@ Answered = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 _QUESTION = struct.Struct("<QqII")  # number, deadline_ns (0: none), height, width
 _ANSWER = struct.Struct("<QBqII")  # number, fate, invoke_ns, K, size of the embedding
 _READY = struct.Struct("<Q")  # what a worker says once: its model is loaded
+_UNFIT = b"unfit: "  # or this, and why not
 _FATES = tuple(Fate)
 _CROP_BYTES = 4096 * 4096 * 3  # the largest square that can be asked about; pages not touched cost nothing
 _MESSAGE_BYTES = 256 * 1024
+_REASON_BYTES = 2000
 _LOADING_NS = 60_000_000_000
 
 
@@ -80,6 +83,7 @@ class ModelWorker:
         self._asked: tuple[int, int] | None = None  # number, when
         self._failed_ns = 0
         self.ready = False
+        self.trouble = ""  # why the model could not be loaded
         self._start()
 
     def fileno(self) -> int:
@@ -120,8 +124,12 @@ class ModelWorker:
             asked = self._asked
             self._lost("died")
             return Answer(asked[0], Fate.FAILED, 0, _NOTHING, None) if asked else None
+        if message.startswith(_UNFIT) and not self.ready:
+            self.trouble = message.removeprefix(_UNFIT).decode("utf-8", "replace")
+            self._lost(f"does not load: {self.trouble}")
+            return None
         if len(message) == _READY.size:
-            self.ready = True
+            self.ready, self.trouble = True, ""
             log.info("%s %s is loaded (process %d)", self.role, self.name, self.pid)
             return None
         self._asked = None
@@ -238,7 +246,11 @@ def main() -> None:
     with open(model_fd, "rb") as file:  # noqa: PTH123  # a descriptor has no path
         file.seek(0)
         model, manifest = file.read(model_size), Manifest.model_validate_json(file.read(manifest_size))
-    runtime = TfliteRuntime(model, manifest, threads)
+    try:
+        runtime = TfliteRuntime(model, manifest, threads)
+    except GanderError as error:
+        questions.send(_UNFIT + str(error).encode()[:_REASON_BYTES])
+        return
     tensor = np.empty(manifest.input.shape, manifest.input.dtype)
 
     def look(crop: Image) -> tuple[Answered, int]:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from edge.errors import GanderError
+from edge.errors import GanderError, Refused
 from edge.model_worker import Answer
 from edge.values import Fate, Image, Prediction, Role, Verdict
 
@@ -27,6 +27,7 @@ class Worker(Protocol):
     role: Role
     ready: bool
     starts: int
+    trouble: str
 
     def fileno(self) -> int: ...
     def ask(self, crop: Image, number: int, deadline_ns: int) -> Fate | None: ...
@@ -49,18 +50,20 @@ class Rendezvous:
         self._fates: dict[Worker, Counter[Fate]] = {worker: Counter() for worker in self.workers}
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Wait until every model is loaded. Raises `GanderError` when one is not by then."""
+        """Wait until every model is loaded. Raises `GanderError` when one is not by then, or cannot be."""
         until = time.monotonic_ns() + int(timeout_s * 1e9)
         while missing := [w for w in self.workers if not w.ready]:
+            if unfit := next((w for w in missing if w.trouble), None):
+                raise Refused(unfit.trouble)
             if time.monotonic_ns() > until:
                 raise GanderError(f"model {missing[0].name}: did not load within {timeout_s:.0f} s; see the log above")
             self._listen(missing, 0.1)
             self.tend()
 
     def status(self) -> list[dict[str, object]]:
-        """Each model's name, role, whether it is loaded, how often it was started, and its answers' fates."""
+        """Each model's name, role, whether it is loaded (or why not), how often it was started, its answers' fates."""
         return [
-            {"name": w.name, "role": w.role.value, "ready": w.ready, "starts": w.starts}
+            {"name": w.name, "role": w.role.value, "ready": w.ready, "trouble": w.trouble, "starts": w.starts}
             | {"fates": {fate.value: count for fate, count in self._fates[w].copy().items()}}
             for w in self.workers
         ]

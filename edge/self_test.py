@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.bundle import Bundle
-from edge.errors import BundleError
+from edge.errors import BundleError, GanderError
 from edge.manifest import Manifest
 from edge.preprocess import prepare
 from edge.runtimes import tflite
@@ -82,7 +82,7 @@ def run_apart(
         raise BundleError(f"{where}: the model ended its process by {signal.Signals(-done.returncode).name}")
     try:
         answer = _unpack(done.stdout)
-    except (zipfile.BadZipFile, ValueError, OSError):
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError):
         last = (done.stderr.decode("utf-8", "replace").strip().splitlines() or ["without a word"])[-1]
         raise BundleError(f"{where}: the model could not be tried: {last}") from None
     if "error" in answer:
@@ -133,7 +133,7 @@ def _answer(job: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
             began = time.perf_counter()
             runtime.invoke(tensors[0])
             times.append((time.perf_counter() - began) * 1000)
-    except BundleError as error:
+    except GanderError as error:
         return {"error": _array(str(error).encode())}
     return {
         "scores": np.stack(scores),

@@ -6,12 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edge import keys
 from edge.bundle import Bundle
+from edge.errors import Refused
 from edge.model_import import import_tflite
 from edge.model_worker import ModelWorker
 from edge.rendezvous import NO_DEADLINE, Rendezvous
@@ -208,6 +210,18 @@ def test_a_worker_frozen_while_loading_is_replaced(
     until(lambda: worker.pid not in (0, frozen), rendezvous)
     monkeypatch.setattr("edge.model_worker._LOADING_NS", 60_000 * MS)
     until(lambda: worker.ready, rendezvous)
+
+
+def test_a_model_that_cannot_be_loaded_says_why_at_once(bundle: Bundle) -> None:
+    worker = ModelWorker(replace(bundle, model=b"no model at all"), Role.CHAMPION, threads=1)
+    rendezvous = Rendezvous([worker])
+    try:
+        with pytest.raises(Refused, match=r"^model of colours .* cannot load it: [^\n]*$"):
+            rendezvous.wait_ready(600)
+        until(lambda: worker.starts > 1, rendezvous)  # memory may have been short: it is tried again, with a rest
+        assert "cannot load it" in str(rendezvous.status()[0]["trouble"])
+    finally:
+        worker.close()
 
 
 def test_without_a_deadline_a_dead_worker_is_waited_for(start: Callable[..., ModelWorker]) -> None:

@@ -31,6 +31,7 @@ class Timed:
     fate: Fate
     ready: bool = True
     starts: int = 1
+    trouble: str = ""
     said_ns: int = 0
     pipe: tuple[int, int] = field(default_factory=os.pipe)
     timer: threading.Timer | None = None

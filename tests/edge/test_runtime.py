@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from edge.manifest import Manifest
 from edge.preprocess import prepare
 from edge.runtimes import tflite
 from tests import tiny_tflite
+from tests.conftest import ROOT
+from tests.stage import command, environment
 
 QUANT = {"float32": (1.0, 0), "uint8": (1 / 128, 128), "int8": (1 / 128, 0)}
 
@@ -105,6 +108,21 @@ def test_what_is_no_model_is_refused_in_one_line(model: bytes) -> None:
 def test_another_model_than_the_manifests_is_refused(model: bytes, complaint: str) -> None:
     with pytest.raises(BundleError, match=complaint):
         tflite.TfliteRuntime(model, manifest())
+
+
+NONE = "import sys\nsys.modules['ai_edge_litert'] = sys.modules['tflite_runtime'] = None\n"
+
+
+@pytest.mark.parametrize("verb", [("watch", "--for", "5"), ("bundle", "verify", "starter"), ("bench", "models")])
+def test_without_any_runtime_one_line_says_what_to_install(verb: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NONE)  # Python runs this first: it finds neither
+    env = environment(tmp_path / "state", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    done = subprocess.run(command(*verb), capture_output=True, text=True, env=env, cwd=ROOT, check=False)
+    assert done.returncode in (1, 2)
+    said = [line for line in done.stderr.splitlines() if line.startswith("gander: ")]
+    assert len(said) == 1, done.stderr
+    assert said[0].endswith("no runtime for TFLite models is installed: in Gander's folder, `pip install '.[litert]'`")
+    assert "Traceback" not in done.stderr
 
 
 def test_the_runtime_is_named_and_loaded_only_with_a_model() -> None:

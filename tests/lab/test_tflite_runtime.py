@@ -32,7 +32,7 @@ def other(cache: Path) -> Path:
     if not stamp.exists() or stamp.read_text() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         run(python311, "-m", "venv", folder)
-        run(python, "-m", "pip", "install", "--quiet", "--constraint", PINS, f"{ROOT}[tflite-runtime]")
+        run(python, "-m", "pip", "install", "--quiet", "--constraint", PINS, "--editable", f"{ROOT}[tflite-runtime]")
         run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "gander")  # the checkout is what is tried
         stamp.write_text(wanted)
     return python
@@ -102,17 +102,27 @@ def told(event: dict[str, Any]) -> tuple[object, ...]:
     return event["type"], event["reason"], event["media_time"], event["visit"]["label"], event["visit"]["kind"]
 
 
-def test_a_model_it_cannot_load_is_refused_in_one_line(other: Path, inception: Path, tmp_path: Path) -> None:
+def test_a_model_it_cannot_load_is_refused_in_one_line(
+    other: Path, inception: Path, cache: Path, tmp_path: Path
+) -> None:
     """A dynamic-range model needs a newer runtime. Said at once, not by a worker that dies over and over."""
     state = tmp_path / "state"
-    env = environment(state) | {"PYTHONPATH": str(ROOT)}
     key = inception.parent / "state" / "device.key.pub"
-    run(other, "-m", "edge.cli", "bundle", "trust", key, env=env)
-    done = subprocess.run(
-        [str(other), "-m", "edge.cli", "bundle", "install", str(inception)],
-        capture_output=True, text=True, env=env, cwd=ROOT, check=False,
-    )  # fmt: skip
+    run(other, "-m", "edge.cli", "bundle", "trust", key, env=environment(state))
+    model = ("--tflite", cache / "inception_v3.tflite", "--labels", cache / "labels.txt")
+    refused(other, state, "install", inception)
+    refused(other, state, "import", *model, "--mean", 127.5, "--std", 127.5)
+    assert not list((state / "models").glob("*.gander"))
+
+    run(sys.executable, "-m", "edge.cli", "bundle", "install", inception, env=environment(state))  # by LiteRT, before
+    refused(other, state, "promote", "inception")
+    assert not (state / "models" / "roles.json").exists()
+
+
+def refused(python: Path, state: Path, *arguments: object) -> None:
+    command = [str(python), "-m", "edge.cli", "bundle", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(state), cwd=ROOT, check=False)
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert "tflite-runtime 2.14.0 cannot load it" in done.stderr
-    assert not list((state / "models").glob("*.gander"))
+    assert "FULLY_CONNECTED" in done.stderr
