@@ -42,6 +42,7 @@ from edge.cli_common import (
     with_mqtt,
 )
 from edge.cli_feed import feed_app
+from edge.cli_keep import keep_app
 from edge.cli_owner import owner_app
 from edge.config_file import example
 from edge.console import LiveView, events_table, latency_table, status_table, summary_table, visits_table
@@ -63,6 +64,7 @@ app.add_typer(bundle_app, name="bundle")
 app.add_typer(bench_app, name="bench")
 app.add_typer(feed_app)
 app.add_typer(owner_app)
+app.add_typer(keep_app)
 
 SourceOption = Annotated[
     str | None, typer.Option("--source", help="A camera, a clip, a folder of pictures, or synthetic:SCENE.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -217,6 +219,82 @@ def visits_table(visits: Iterable[Mapping[str, Any]]) -> Table:
             visit.get("owner") or "",
         )
     return table
+
+
+def visits_log(
+    visits: Iterable[Mapping[str, Any]], fired: Iterable[Mapping[str, Any]], deterrents: Iterable[Mapping[str, Any]]
+) -> str:
+    """Visits as plain text of 80 columns, to print for whoever asks: who came, and what was done, day by day.
+
+    `visits` as `journal.recent_visits` has them, `fired` as `export.what_fired`; `deterrents`: each `id`, `kind`,
+    `enabled` and `quiet` (hours in which it never fires, "" for none). Local time.
+    """
+    done: dict[str, list[Mapping[str, Any]]] = {}
+    lines = []
+    for order in fired:
+        done.setdefault(order["visit_id"] or "", []).append(order)
+    for visit in visits:
+        lines.append((visit["started"], _logged(visit, done.get(visit["id"], ())), done.get(visit["id"], ()), 1))
+    for test in done.get("", ()):
+        lines.append((test["wall"], _row(test["wall"], "", "a test", "", "", _what_was_done([test])), [test], 0))
+    text = ["GANDER: WHO CAME, AND WHAT WAS DONE", ""]
+    text += [line for deterrent in deterrents if deterrent["enabled"] for line in _hours(deterrent)]
+    days: dict[str, list[tuple[str, str, Sequence[Mapping[str, Any]], int]]] = {}
+    for entry in sorted(lines, key=lambda entry: entry[0]):
+        days.setdefault(f"{_local(entry[0]):%A %Y-%m-%d (UTC%z)}", []).append(entry)
+    for day, entries in days.items():
+        orders = [order for entry in entries for order in entry[2]]
+        came = sum(entry[3] for entry in entries)
+        text += ["", day, "-" * 80, *(entry[1] for entry in entries)]
+        text += textwrap.wrap(f"{came} visit{'s' * (came != 1)}; {_what_was_done(orders) or 'nothing was done'}", 80)
+    return "\n".join([*text, *([] if days else ["", "nobody came"]), ""])
+
+
+def _hours(deterrent: Mapping[str, Any]) -> list[str]:
+    never = f"never from {deterrent['quiet'].replace('-', ' to ')}" if deterrent["quiet"] else "may act at any hour"
+    noise = "; it makes no noise" if deterrent["kind"] == "light" else ""
+    kind = "" if deterrent["kind"] == deterrent["id"] else f" ({deterrent['kind']})"
+    return textwrap.wrap(f"{deterrent['id']}{kind}: {never}{noise}", 80)
+
+
+def _logged(visit: Mapping[str, Any], orders: Sequence[Mapping[str, Any]]) -> str:
+    owner, stayed = visit.get("owner"), ""
+    sure = "owner" if owner else f"{visit['p']:.0%}" if visit["p"] else ""  # who it was is known then, not guessed
+    if visit["ended"]:
+        seconds = (_local(visit["ended"]) - _local(visit["started"])).total_seconds()
+        stayed = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+    return _row(
+        visit["started"], visit["camera"], owner or common_name(visit["label"]), sure, stayed, _what_was_done(orders)
+    )
+
+
+def _row(wall: str, camera: str, who: str, sure: str, stayed: str, done: str) -> str:
+    """One line, and more where what was done needs them."""
+    who = "".join(sign if sign.isprintable() else "?" for sign in who)
+    head = f"{_local(wall):%H:%M:%S}  {_cut(camera, 10)} {_cut(who, 18)} {sure:>5} {stayed:>7}  "
+    return head + ("\n" + " " * cell_len(head)).join(textwrap.wrap(done or "-", 80 - cell_len(head)))
+
+
+def _cut(text: str, width: int) -> str:
+    """So many columns of a terminal, also of signs that take two."""
+    return set_cell_size(text if cell_len(text) <= width else set_cell_size(text, width - 1) + "~", width)
+
+
+def _what_was_done(orders: Iterable[Mapping[str, Any]]) -> str:
+    """Which deterrent, its pattern, how often, how long it was on in all."""
+    counts: dict[str, list[int]] = {}
+    for order in orders:
+        on = order["result"] == "on"
+        what = f"{order['deterrent']} {order['pattern']} ms" if on else f"{order['deterrent']} did not act"
+        counts.setdefault(what, []).append((order["on_ms"] or 0) * on)
+    return "; ".join(
+        f"{what}, {len(times)}x" + (f", {sum(times) / 1000:.1f} s in all" if sum(times) else "")
+        for what, times in counts.items()
+    )
+
+
+def _local(wall: str) -> datetime:
+    return datetime.fromisoformat(wall).astimezone()
 
 
 def local_time(wall: str) -> str:
