@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
-import sys
 import threading
 from typing import Annotated
 
@@ -50,7 +50,8 @@ def publish(
 
 
 def _until_input_ends(ending: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 4096):  # not through sys.stdin, whose lock this thread would still hold at the end
+        pass
     ending.set()
 
 

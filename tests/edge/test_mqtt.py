@@ -180,6 +180,7 @@ def test_commands_that_are_old_or_nonsense_do_nothing(
 
 def test_retained_and_early_commands_do_nothing(here: Yard, port: int, ear: Ear) -> None:
     ear.say("yard/deterrent/armed/set", "ON", retain=True)
+    until(lambda: ear.of("yard/deterrent/armed/set"))
     try:
         with publishing(here, port, ignore_s=2.0):
             until(lambda: results(ear))
