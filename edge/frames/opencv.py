@@ -108,13 +108,12 @@ def _plausible_fps(fps: float) -> float:
     return fps if math.isfinite(fps) and 0.1 <= fps <= 240.0 else DEFAULT_FPS
 
 
-def quietly(source: str | int, backend: int, parameters: Sequence[int] = ()) -> cv2.VideoCapture:
-    """Open without the libraries' own chatter: what is wrong is said once, in our words."""
+def quietly(source: str, backend: int, parameters: Sequence[int] = ()) -> cv2.VideoCapture:
+    """Open without the libraries' own chatter: what is wrong is said once, in our words.
+
+    They stay silent, in all threads: also what they say while reading would repeat an address with its password.
+    """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     chatter = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 moved it there
-    level = chatter.getLogLevel()
     chatter.setLogLevel(0)
-    try:
-        return cv2.VideoCapture(source, backend, parameters)
-    finally:
-        chatter.setLogLevel(level)
+    return cv2.VideoCapture(source, backend, parameters)

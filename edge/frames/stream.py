@@ -17,8 +17,8 @@ from edge.frames import Shot
 from edge.frames.address import checked, place, why_not, with_credentials
 from edge.frames.live import LiveSource, Unreadable
 from edge.frames.luma import luma_of
+from edge.frames.opencv import quietly
 from edge.frames.picture import LARGEST_PIXELS, said_size
-from edge.frames.quiet import open_capture
 from edge.values import Image
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,8 @@ MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 def open_stream(camera: CameraConfig) -> LiveSource:
     """A device node, a bare number, or an rtsp, rtsps, http or https address.
 
-    Raises `SourceError` for what is no address, and for a file of credentials that cannot be used.
+    Raises `SourceError` for what is no address. A file of credentials that cannot be used is the source's trouble: it
+    is read anew at each opening, so that mending it is enough.
     """
     # For the whole process, so what holds for each camera: a lost packet over UDP smears the picture, and the select
     # of a USB camera must end. Who knows better sets them.
@@ -43,7 +44,7 @@ def open_stream(camera: CameraConfig) -> LiveSource:
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", str(math.ceil(camera.stale_s)))
     if "://" not in camera.source:
         return LiveSource(camera.id, lambda: StreamDevice(_open_local(camera), camera), camera)
-    with_credentials(camera.source, camera.credentials)
+    checked(camera.source)
     return LiveSource(camera.id, lambda: StreamDevice(_open_network(camera), camera, packets=True), camera)
 
 
@@ -69,7 +70,7 @@ class StreamDevice:
         self._interval_ns = int(1e9 / camera.fps)
         self._due_ns = 0
         self._empty_ns = 0
-        self._served_ns = time.monotonic_ns()
+        self._behind_ns = 0  # since when one old picture after the other is read
         self._broken = 0
         self._late = False
 
@@ -82,7 +83,6 @@ class StreamDevice:
                 break
         # At the camera's pace on average: one that is a little late does not move all after it.
         self._due_ns = max(self._due_ns, now_ns - self._interval_ns) + self._interval_ns
-        self._served_ns = now_ns
         image = self._retrieve()
         return Shot(image, luma_of(image), media_time=0.0, taken_at_ns=now_ns)
 
@@ -104,16 +104,20 @@ class StreamDevice:
             )
         self._broken += 1
         if self._broken >= BROKEN_READS:
-            raise SourceError(f"{self._where}: the stream broke off")
+            raise SourceError(f"{self._where}: the camera stopped sending")
         raise Unreadable(f"{self._where}: sends what is no picture")
 
     def _fresh(self, now_ns: int, waited: bool) -> bool:
+        """Whether the picture just read has just arrived, or nothing better is to be had."""
         if waited:
             self._empty_ns = now_ns
         if now_ns - self._empty_ns <= OLDEST_S * 1e9:
+            self._behind_ns = 0
             return True
-        if now_ns - self._served_ns < BEHIND_S * 1e9:
+        self._behind_ns = self._behind_ns or now_ns
+        if now_ns - self._behind_ns < BEHIND_S * 1e9:
             return False
+        self._behind_ns = now_ns
         if not self._late:
             log.warning("%s: more than this machine can read, pictures are late; choose a smaller stream", self._where)
         self._late = True
@@ -154,7 +158,7 @@ def _open_network(camera: CameraConfig) -> cv2.VideoCapture:
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, silence_ms),
         *(cv2.CAP_PROP_N_THREADS, 1),
     )
-    capture = open_capture(address, cv2.CAP_FFMPEG, settings)
+    capture = quietly(address, cv2.CAP_FFMPEG, settings)
     if not capture.isOpened():
         capture.release()
         raise SourceError(why_not(camera.source, bool(camera.credentials), min(camera.stale_s, ASKING_S)))
@@ -168,7 +172,7 @@ def _open_local(camera: CameraConfig) -> cv2.VideoCapture:
         raise SourceError(f"{node}: no such device; is the camera plugged in? (ls /dev/v4l/by-id)")
     if not os.access(node, os.R_OK | os.W_OK):
         raise SourceError(f"{node}: not allowed; add this user to the group video")
-    capture = open_capture(node, cv2.CAP_V4L2)
+    capture = quietly(node, cv2.CAP_V4L2)
     if not capture.isOpened():
         capture.release()
         raise SourceError(f"{node}: does not open; another program uses it, or it is not the camera's picture node")

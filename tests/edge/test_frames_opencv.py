@@ -136,9 +136,7 @@ def test_a_source_is_opened_by_what_it_is(clip: Path, tmp_path: Path, source: st
     ("source", "why"),
     [
         ("gone.mp4", "gone.mp4: No such file"),
-        ("rtsp://camera/1", "not supported yet"),
-        ("/dev/video0", "not supported yet"),
-        ("0", "not supported yet"),
+        ("rtmp://camera/1", "give rtsp, rtsps, http, https or /dev/video0"),
         ("labels.csv", "gander replay labels.csv"),
         ("synthetic:noon", "there are day, dusk"),
         ("synthetic:day?speed=2", r"synthetic:SCENE\?seed=7"),
