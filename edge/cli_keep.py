@@ -127,7 +127,8 @@ def _quietly(as_json: bool) -> Iterator[Told]:
     os.nice(10)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=err if as_json else out, transient=True) as progress:
+    console = err if as_json else out
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("reading", total=None)
 
         def told(what: str, done: int, of: int) -> None:
