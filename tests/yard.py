@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from edge.clock import Ids, iso
+from edge.config import Config
 from edge.control import SOCKET, Control
 from edge.errors import Refused
 from edge.journal import EVENTS, Journal, events_after, reader
+from edge.publish import publish
 from edge.values import Event
 
 STATUS: dict[str, Any] = {
@@ -98,3 +101,28 @@ def yard(state: Path, socket: bool = True) -> Iterator[Yard]:
             handlers = {name: handler(name) for name in names} | {"status": lambda who: made.status}
             stack.callback(Control(state / SOCKET, handlers).close)
         yield made
+
+
+@contextlib.contextmanager
+def publishing(here: Yard, port: int, **more: Any) -> Iterator[None]:
+    """Publish the yard as the node `yard`, until the block ends."""
+    mqtt = {"host": "127.0.0.1", "port": port, "version": "3.1.1", "ignore_s": 0.0} | more
+    people = mqtt.pop("publish_people", False)
+    config = Config.model_validate({"node": {"name": "yard"}, "mqtt": mqtt, "media": {"publish_people": people}})
+    ending, failed = threading.Event(), []
+
+    def run() -> None:
+        try:
+            publish(config, here.state, ending)
+        except Exception as error:  # noqa: BLE001 - told to the test
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join(30)
+        assert not failed
+        assert not thread.is_alive()

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 _CONNECT_S = 5.0
 _KEEPALIVE_S = 15
-_IN_FLIGHT = 20  # what a broker takes that does not say otherwise
+_IN_FLIGHT = 20  # what a broker takes that does not say otherwise; paho keeps to it
 _SLICE_S = 0.2
 
 
@@ -94,7 +94,7 @@ class Link:
         self._answered, self._ended = threading.Event(), threading.Event()
         self._reason: ReasonCode | None = None
         self._refusals: dict[int, str] = {}
-        self._retains, self._most, self._window, self._turn = True, 2**28, _IN_FLIGHT, threading.Lock()
+        self._retains, self._most, self._window, self._turn = True, 2**28, 100, threading.Lock()
         self.since, self._since_ns = datetime.now(UTC), time.monotonic_ns()
         self._client = self._make(access, will)
         config = access.config
@@ -199,6 +199,8 @@ class Link:
             ) from None
         except (OSError, ValueError) as error:
             raise NoLink(f"{where}: {getattr(error, 'strerror', None) or error}") from None
+        connection: Any = self._client.socket()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small packets are all there is
         self._client.loop_start()
 
     def _wait(self, config: MqttConfig) -> None:
@@ -221,7 +223,8 @@ class Link:
         if not reason.is_failure:
             self._retains = getattr(properties, "RetainAvailable", 1) != 0
             self._most = getattr(properties, "MaximumPacketSize", 2**28) - 1024  # less what frames a payload
-            self._window = min(_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _IN_FLIGHT))
+            if (takes := getattr(properties, "ReceiveMaximum", _IN_FLIGHT)) < _IN_FLIGHT:
+                self._window = takes  # then it is kept to here
             # In version 5 the sender's own wish to have it retained is seen, not only that it was.
             options = SubscribeOptions(qos=1, retainAsPublished=True)
             if self._topics and self._version == MQTTProtocolVersion.MQTTv5:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge.config import Config, MqttConfig
+from edge.config import MqttConfig
 from edge.errors import ConfigError
-from edge.publish import publish
 from edge.publishers.mqtt_link import Access
 from tests.mqtt import Ear, desk_broker, until
 from tests.proxy import proxy
-from tests.yard import Yard, yard
+from tests.yard import Yard, publishing, yard
 
 
 @pytest.fixture(scope="module")
@@ -40,31 +37,6 @@ def ear(port: int) -> Iterator[Ear]:
     ear = Ear(port)
     yield ear
     ear.close()
-
-
-@contextmanager
-def publishing(here: Yard, port: int, **more: Any) -> Iterator[None]:
-    """Publish the yard as the node `yard`, until the block ends."""
-    mqtt = {"host": "127.0.0.1", "port": port, "version": "3.1.1", "ignore_s": 0.0} | more
-    people = mqtt.pop("publish_people", False)
-    config = Config.model_validate({"node": {"name": "yard"}, "mqtt": mqtt, "media": {"publish_people": people}})
-    ending, failed = threading.Event(), []
-
-    def run() -> None:
-        try:
-            publish(config, here.state, ending)
-        except Exception as error:  # noqa: BLE001 - told to the test
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        ending.set()
-        thread.join(30)
-        assert not failed
-        assert not thread.is_alive()
 
 
 def test_a_visitor_as_it_is_told(here: Yard, port: int, ear: Ear) -> None:
