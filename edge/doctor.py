@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import sqlite3
 import threading
 import time
@@ -139,6 +140,7 @@ def _first_picture(source: FrameSource) -> tuple[int, ...] | None:
         except GanderError as error:
             found.append(error)
 
+    logging.getLogger("edge.frames").setLevel(logging.ERROR)  # what it says is the finding
     reader_ = threading.Thread(target=read, daemon=True)  # a driver may hang for ever
     reader_.start()
     reader_.join(_PICTURE_S)

@@ -83,15 +83,17 @@ class LiveSource:
         """The pictures of one opening. Raises `SourceError` when it has come to an end."""
         good_ns = time.monotonic_ns()
         first_ns: int | None = None
+        damaged = 0  # not yet counted as skipped: when the camera is lost, the last reads fail too
         while True:
             try:
                 shot = device.shot()
-            except Unreadable as damaged:
-                self.skipped += 1
+            except Unreadable as error:
+                damaged += 1
                 if time.monotonic_ns() - good_ns > self._stale_s * 1e9:
-                    raise SourceError(str(damaged)) from None
+                    raise SourceError(str(error)) from None
                 continue
             good_ns = time.monotonic_ns()
+            self.skipped, damaged = self.skipped + damaged, 0
             if first_ns is None:
                 first_ns = good_ns
                 self._found()

@@ -18,7 +18,7 @@ from edge.frames.address import checked, place, why_not, with_credentials
 from edge.frames.live import LiveSource, Unreadable
 from edge.frames.luma import luma_of
 from edge.frames.opencv import quietly
-from edge.frames.picture import LARGEST_PIXELS, said_size
+from edge.frames.picture import picture_of
 from edge.values import Image
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ WAITED_S = 0.004  # a read that took this long, beside its own work, had nothing
 OLDEST_S = 0.2  # so long after that moment a picture may still count as just taken
 BEHIND_S = 1.0  # without any such moment for so long a late picture is better than none
 BROKEN_READS = 3  # in a row and at once: nothing more will come
+END_OF_IMAGE = b"\xff\xd9"  # the last bytes of a JPEG (ITU T.81, table B.1)
 MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 
 
@@ -129,23 +130,19 @@ class StreamDevice:
             good, picture = self._capture.retrieve()
             if good and picture is not None:
                 if self._packets:
-                    return _decoded(picture.tobytes())
+                    return _decoded(picture.tobytes(), self._where)
                 code = cv2.COLOR_GRAY2RGB if picture.ndim == 2 else cv2.COLOR_BGR2RGB
                 return np.asarray(cv2.cvtColor(picture, code), np.uint8)
-        except (cv2.error, ValueError):
+        except (cv2.error, SourceError):
             pass
         raise Unreadable(f"{self._where}: sends what is no picture")
 
 
-def _decoded(data: bytes) -> Image:
-    """One JPEG of a stream. Raises `ValueError` for one cut short: its lower half would be grey, and seem to move."""
-    width, height = said_size(data)
-    if not data.rstrip(b"\0\r\n").endswith(b"\xff\xd9") or not 0 < width * height <= LARGEST_PIXELS:
-        raise ValueError("not a whole JPEG")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise ValueError("not a JPEG")
-    return np.asarray(image, np.uint8)
+def _decoded(data: bytes, where: str) -> Image:
+    """One JPEG of a stream. Raises `SourceError`, also for one cut short: its lower half would be grey, and move."""
+    if not data.rstrip(b"\0\r\n").endswith(END_OF_IMAGE):
+        raise SourceError(f"{where}: sent a picture that is cut short")
+    return picture_of(data, where)
 
 
 def _open_network(camera: CameraConfig) -> cv2.VideoCapture:
