@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, closing, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,10 +45,10 @@ from edge.cli_feed import feed_app
 from edge.cli_keep import keep_app
 from edge.cli_owner import owner_app
 from edge.config_file import example
-from edge.console import LiveView, events_table, latency_table, status_table, summary_table, visits_table
+from edge.console import LiveView, events_table, latency_table, status_table, summary_table
 from edge.control import ask
 from edge.errors import Refused
-from edge.journal import EVENTS, events_after, last_place, reader, recent_visits
+from edge.journal import EVENTS, events_after, last_place, reader
 from edge.replay import replay as replay_inputs
 from edge.run import follow
 from edge.run import run as run_daemon
@@ -339,32 +339,6 @@ def _tell(event: Mapping[str, Any], as_json: bool) -> None:
         print_json(event)
     else:
         say(feed.words(event))
-
-
-@app.command()
-def visits(
-    config: ConfigOption = None,
-    state: StateOption = None,
-    since: Annotated[str | None, typer.Option(help="2h, 7d, or a date.")] = None,
-    wanted: Annotated[str | None, typer.Option("--label", help="Only this label, the model's or the owner's.")] = None,
-    actions: Annotated[bool, typer.Option("--actions", help="Only visits that were acted upon.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Who came, and what the owner says of it."""
-    _, folder = home(config, state)
-    found = recent_visits(folder, _since(since) if since else None, wanted, actions)
-    if as_json:
-        for visit in found:
-            print_json(visit)
-        print_json({"summary": {"visits": len(found)}})
-    else:
-        out.print(visits_table(found))
-
-
-def _since(text: str) -> datetime:
-    with suppress(ValueError, OverflowError):
-        return datetime.fromisoformat(text).astimezone(UTC)
-    return datetime.now(UTC) - timedelta(seconds=min(_seconds(text), 36_500 * 86_400))
 
 
 @app.command()

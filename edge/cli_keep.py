@@ -1,10 +1,11 @@
-"""The owner's verbs about keeping: export, backup, restore."""
+"""The owner's verbs about what was kept: visits, export, backup, restore."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -17,10 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from edge.backup import backup as make_backup
 from edge.cli_common import ConfigOption, JsonOption, StateOption, err, home, out, print_json, say
+from edge.console import visits_log, visits_table
 from edge.errors import Refused
 from edge.export import Progress as Told
-from edge.export import Wanted
+from edge.export import Wanted, what_fired
 from edge.export import export as write_export
+from edge.journal import recent_visits
 from edge.restore import restore as bring_back
 
 keep_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -98,8 +101,33 @@ def restore(
     say(f"{folder}: restored {done.files} files ({done.bytes / 1e6:.1f} MB) of {done.node}, as of {done.wall}")
     if done.before:
         say(f"what was there before is in {done.before}; remove it when it is not needed any more")
-    armed = "; `gander disarm` before it starts, where that is not wanted" if done.mode == "armed" else ""
-    say(f"mode is {done.mode}{armed}")
+    was = "" if done.mode == "observe" else f" (it was {done.mode}: `gander mode {done.mode}` once you have looked)"
+    say(f"mode is observe{was}")
+
+
+@keep_app.command()
+def visits(
+    config: ConfigOption = None,
+    state: StateOption = None,
+    since: Annotated[str | None, typer.Option(help="2h, 7d, or a date.")] = None,
+    wanted: Annotated[str | None, typer.Option("--label", help="Only this label, the model's or the owner's.")] = None,
+    actions: Annotated[bool, typer.Option("--actions", help="Only visits that were acted upon.")] = False,
+    plain: Annotated[bool, typer.Option("--print", help="As a plain log for paper: who came, what was done.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Who came, and what the owner says of it."""
+    chosen, folder = home(config, state)
+    begin = moment("--since", since)
+    found = recent_visits(folder, begin, wanted, actions)
+    if as_json:
+        for visit in found:
+            print_json(visit)
+        print_json({"summary": {"visits": len(found)}})
+    elif plain:
+        deterrents = [{"id": d.id, "kind": d.kind, "enabled": d.enabled, "quiet": d.quiet} for d in chosen.deterrent]
+        sys.stdout.write(visits_log(found, what_fired(folder, begin), deterrents))
+    else:
+        out.print(visits_table(found))
 
 
 def moment(option: str, text: str | None) -> datetime | None:

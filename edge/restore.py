@@ -153,7 +153,7 @@ def _manifest(file: Path, path: Path) -> dict[str, Any]:
 
 
 def _examine(file: Path, staged: Path) -> str:
-    """Whether the databases can be used here. Returns the owner's mode."""
+    """Whether the databases can be used here. Returns the mode it was in; it begins in observe, as any new one."""
     mode = ""
     for name in DATABASES:
         path = staged / name
@@ -169,6 +169,10 @@ def _examine(file: Path, staged: Path) -> str:
                 if name == OWNER:
                     row = connection.execute("SELECT value FROM setting WHERE name = 'mode'").fetchone()
                     mode = str(row[0]) if row else Mode.OBSERVE.value
+            if name == OWNER:
+                with closing(sqlite3.connect(path)) as connection, connection:
+                    connection.execute("DELETE FROM setting WHERE name = 'mode'")
+                    connection.execute("INSERT INTO setting VALUES ('mode', ?)", (Mode.OBSERVE.value,))
         except sqlite3.Error as error:
             raise Refused(f"{file}: {name} in it cannot be used: {error}") from None
         except StateError as error:

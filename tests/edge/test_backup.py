@@ -9,6 +9,7 @@ import os
 import sqlite3
 import tarfile
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,11 @@ def content(state: Path) -> dict[str, str]:
     return found
 
 
+def rows(state: Path, sql: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(state / "owner.db")) as owner:
+        return owner.execute(sql).fetchall()
+
+
 def test_all_of_it_comes_back(shelf: Shelf, tmp_path: Path) -> None:
     file = tmp_path / "all.tar"
     done = backup(shelf.state, file, "coop", everything=True)
@@ -70,7 +76,12 @@ def test_all_of_it_comes_back(shelf: Shelf, tmp_path: Path) -> None:
     assert done.bytes == file.stat().st_size
     back = restore(tmp_path / "new" / "state", file)
     assert (back.node, back.mode, back.before) == ("coop", "armed", "")
-    assert content(tmp_path / "new" / "state") == content(shelf.state)
+    before, after = content(shelf.state), content(tmp_path / "new" / "state")
+    assert before.pop("owner.db") != after.pop("owner.db"), "but for the mode"
+    assert after == before
+    assert rows(tmp_path / "new" / "state", "SELECT value FROM setting WHERE name = 'mode'") == [("observe",)]
+    words = "SELECT * FROM label ORDER BY id"
+    assert rows(tmp_path / "new" / "state", words) == rows(shelf.state, words) != []
     assert (tmp_path / "new" / "state" / "device.key").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["state"]
     assert recent_visits(tmp_path / "new" / "state", None)[0]["owner"] == "jay"
