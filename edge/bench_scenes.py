@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,8 +18,9 @@ from edge.config import Config
 from edge.frames import FrameSource, Shot, Wanted, always, open_source
 from edge.frames.folder import FolderSource, sequences
 from edge.frames.luma import luma_of
-from edge.frames.scenery.weather import Weather, infrared
+from edge.frames.scenery.weather import Weather, by_lamp
 from edge.frames.synthetic import NIGHTS, SCENES, SyntheticSource
+from edge.model_store import ModelStore
 from edge.values import Box, Event
 
 Progress = Callable[[str, int, int], None]
@@ -48,19 +50,20 @@ class Part:
             if shot.media_time >= self._seconds:
                 return
             if self._look:
-                rng = np.random.default_rng(round(shot.media_time * 1000))
-                image = self._look(shot.image, shot.media_time, rng)
+                image = self._look(shot.image, shot.media_time, 0)
                 shot = Shot(image, luma_of(image), shot.media_time)
             yield shot
 
 
 @dataclass(slots=True)
 class Tally:
-    """One scene's counts over all seeds."""
+    """One scene's counts over all seeds. `veto_s`: for so long a person holds the deterrent back."""
 
+    veto_s: float = 60.0
     seconds: float = 0.0
     jays: int = 0
     acted: int = 0
+    held: int = 0
     onsets: list[float] = field(default_factory=list)
     false: int = 0
     nothing: int = 0
@@ -70,8 +73,10 @@ class Tally:
     def row(self) -> dict[str, Any]:
         hours = self.seconds / 3600
         return {
+            "hours": round(hours, 3),
             "jays": self.jays,
             "acted": self.acted,
+            "held_by_nobody": self.held,
             "onset_p50_s": round(median(self.onsets), 2) if self.onsets else None,
             "false_actions": self.false,
             "visits_of_nothing_per_hour": round(self.nothing / hours),
@@ -85,18 +90,28 @@ def bench_scenes(
 ) -> dict[str, Any]:
     """Play every scene with the champion, no limits but two seconds' rest, and count against what was really there.
 
-    Returns `{bench, model, scenes: {name: {jays, acted, …}}, untested: […]}`.
+    No person holds it back either, but how often one would have who was not there is counted (`held_by_nobody`).
+    Returns `{bench, model, seeds, seconds, scenes: {name: {jays, acted, …}}, untested: […]}`.
     """
-    config = _unlimited(config)
+    veto_s, config = config.policy.person_veto_s, _unlimited(config)
+    champion = ModelStore(models, config.models).champion()
     rows, names = {}, SCENES + NIGHTS if seeds else ()
     for number, name in enumerate(names):
-        tally = Tally()
+        tally = Tally(veto_s)
         for seed in range(1000, 1000 + seeds):
             progress(name, number * seeds + seed - 1000, len(names) * seeds)
             _play(config, models, SyntheticSource(name, seed, config.camera[0].fps, SIZE), seconds, tally)
         rows[name] = tally.row()
     progress("", 1, 1)
-    return {"bench": "scenes", "seeds": seeds, "seconds": seconds, "scenes": rows, "untested": list(UNTESTED)}
+    model = f"{champion.name} {champion.version}"
+    return {
+        "bench": "scenes",
+        "model": model,
+        "seeds": seeds,
+        "seconds": seconds,
+        "scenes": rows,
+        "untested": list(UNTESTED),
+    }
 
 
 def _unlimited(config: Config) -> Config:
@@ -139,6 +154,8 @@ def _play(config: Config, models: Path, source: SyntheticSource, seconds: float,
     actions = [event for event in heard if event["type"] == "action"]
     at_jay = {id(event): _near(source, event, "jay") for event in actions}
     tally.false += sum(not near for near in at_jay.values())
+    phantoms = [event for event in heard if _phantom(source, event)]
+    tally.phantoms += len(phantoms)
     comings = list(_comings(source, seconds))
     tally.jays += len(comings)
     for came, left in comings:
@@ -148,11 +165,21 @@ def _play(config: Config, models: Path, source: SyntheticSource, seconds: float,
         if first is not None:
             tally.acted += 1
             tally.onsets.append(first - came)
+            tally.held += any(_began(p) <= first <= p["media_time"] + tally.veto_s for p in phantoms)
     for event in heard:
         if event["type"] == "visit_started":
             tally.nothing += not _near(source, event, "jay", "hen", "person")
-        elif event["type"] == "visit" and event["visit"]["kind"] == "person":
-            tally.phantoms += not _near(source, event, "person")
+
+
+def _phantom(source: SyntheticSource, event: Mapping[str, Any]) -> bool:
+    """Whether this is a visit that was taken for a person's, and was not."""
+    return event["type"] == "visit" and event["visit"]["kind"] == "person" and not _near(source, event, "person")
+
+
+def _began(event: Mapping[str, Any]) -> float:
+    """Media time at which the visit of an event began."""
+    lasted = datetime.fromisoformat(event["wall"]) - datetime.fromisoformat(event["visit"]["started"])
+    return float(event["media_time"]) - lasted.total_seconds()
 
 
 def _near(source: SyntheticSource, event: Mapping[str, Any], *labels: str) -> bool:
@@ -192,7 +219,7 @@ def bench_real(
         progress(name, number, len(parts))
         row = found.setdefault(name, {"n": 0, "by_day": 0, "as_infrared": 0})
         row["n"] += 1
-        for how, look in (("by_day", None), ("as_infrared", infrared)):
+        for how, look in (("by_day", None), ("as_infrared", by_lamp)):
             heard, _ = _events(config, models, Part(make(), float("inf"), look), motion)
             row[how] += any(event["type"] == "action" for event in heard)
     progress("", 1, 1)

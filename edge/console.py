@@ -178,10 +178,12 @@ def status_table(status: Mapping[str, Any]) -> Table:
 
 def scenes_table(summary: Mapping[str, Any]) -> Table:
     """What a bench of scenes counted, a row each."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    watched = f"{summary['seeds']} yards of each, {summary['seconds']:.0f} s"
+    table = Table(box=None, pad_edge=False, header_style="bold", caption=watched, caption_justify="left")
     table.add_column("scene")
     for name in (
         "jays acted on",
+        "held by nobody",
         "onset s",
         "false",
         "visits of nothing an hour",
@@ -193,7 +195,8 @@ def scenes_table(summary: Mapping[str, Any]) -> Table:
         onset = "" if row["onset_p50_s"] is None else f"{row['onset_p50_s']:.2f}"
         counts = (row["false_actions"], row["visits_of_nothing_per_hour"], row["people_not_there"])
         asked = str(row["questions_per_minute"])
-        table.add_row(scene, f"{row['acted']} of {row['jays']}", onset, *map(str, counts), asked)
+        jays = f"{row['acted']} of {row['jays']}", str(row["held_by_nobody"])
+        table.add_row(scene, *jays, onset, *map(str, counts), asked)
     return table
 
 

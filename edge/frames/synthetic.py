@@ -6,8 +6,6 @@ import re
 from collections.abc import Generator
 from itertools import count
 
-import numpy as np
-
 from edge.errors import SourceError
 from edge.frames import Shot, Wanted, always
 from edge.frames.luma import luma_of
@@ -64,7 +62,7 @@ class SyntheticSource:
         picture = self._stage.draw(media_time)
         if self._weather is None:
             return picture
-        return self._weather(picture, media_time, np.random.default_rng([self._seed, 5, round(media_time * 1000)]))
+        return self._weather(picture, media_time, self._seed)
 
     def truth(self, media_time: float) -> list[tuple[str, Box]]:
         """What is at least partly to be seen at that moment: "jay", "hen", "person" or "insect", and where."""

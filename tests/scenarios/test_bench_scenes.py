@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.bench_scenes import Part, Tally, _comings, _play, _unlimited, bench_real
+from edge.bench_scenes import Part, Tally, _began, _comings, _phantom, _play, _unlimited, bench_real
 from edge.config_file import load
+from edge.frames.scenery.weather import WEATHER
 from edge.frames.synthetic import NIGHTS, SyntheticSource
 from tests.stage import Actor, clip, gander
 
@@ -26,7 +27,7 @@ def test_a_night_is_the_same_each_time_and_no_yard_by_day(name: str) -> None:
     assert first.mean() < day.mean() - 10
 
 
-@pytest.mark.parametrize("name", ["infrared", "drizzle", "headlights"])
+@pytest.mark.parametrize("name", ["infrared", "swarm", "spider", "drizzle", "headlights"])
 def test_infrared_has_no_colour(name: str) -> None:
     picture = SyntheticSource(name, 3, 15.0, SMALL).render(30.9)
     assert cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)[:, :, 1].mean() < 3
@@ -37,6 +38,34 @@ def test_dusk_falls() -> None:
     light = [falling.render(time).mean() for time in (1.0, 40.0, 80.0, 109.0)]
     assert light == sorted(light, reverse=True)
     assert light[-1] < light[0] / 2
+
+
+@pytest.mark.parametrize("name", NIGHTS)
+def test_another_seed_is_another_night_also_in_what_lies_over_the_yard(name: str) -> None:
+    weather = WEATHER[name][1]
+    under = SyntheticSource("night", 0, 15.0, SMALL).render(5.0)
+    assert not np.array_equal(weather(under, 5.0, 3), weather(under, 5.0, 4))
+
+
+def test_a_spider_hangs_before_everything() -> None:
+    near, without = (SyntheticSource(name, 3, 15.0, SMALL).render(9.0).astype(int) for name in ("spider", "infrared"))
+    larger = (near - without)[:, :, 0] > 60
+    assert 0.005 < larger.mean() < 0.1
+
+
+def test_who_is_not_there_is_a_phantom_and_one_who_is_is_not() -> None:
+    source = SyntheticSource("day", 1000, 15.0, SMALL)
+    time, where = next(
+        (float(time), box)
+        for time in range(120)
+        for label, box in source.truth(float(time))
+        if label == "person" and 0.3 < box.x < 0.6
+    )
+    visit = {"kind": "person", "started": "2026-01-01T12:00:01.000Z", "box": [where.x, where.y, where.w, where.h]}
+    event = {"type": "visit", "wall": "2026-01-01T12:00:03.500Z", "media_time": time, "visit": visit}
+    assert not _phantom(source, event)
+    assert _phantom(source, event | {"visit": visit | {"box": [0.0, 0.0, 0.01, 0.01]}})
+    assert _began(event) == time - 2.5
 
 
 def test_a_part_ends() -> None:
