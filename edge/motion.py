@@ -27,6 +27,7 @@ NOISE_MOVING_S = 20.0  # slower where something moves, or a twig that never rest
 NOISES = 4.0  # this many times its noise is a change
 NOISE_CAP = 12.0  # one passing hen must not make a pixel deaf
 WEAK = 0.5  # a thing found by a full change extends over all neighbouring pixels with this part of one
+ABSENT_S = 15.0  # a camera away for longer comes back to other light: its old background is no use
 BLOCK = 16  # side of the blocks in which texture is compared
 
 
@@ -87,8 +88,8 @@ class _Scene:
         """Boxes of what moves, or None while nothing is trusted."""
         self._shrink(luma)
         elapsed = 0.0 if self._at is None else max(media_time - self._at, 0.0)
-        if self._at is not None and media_time < self._at:
-            self._learnt = 0  # the source began again
+        if self._at is not None and not 0.0 <= media_time - self._at <= ABSENT_S:
+            self._learnt = 0  # the source began again, or comes back
         self._at = media_time
         if self._learnt < LEARN_FRAMES or media_time - self._learning_since < LEARN_S:
             self.moving.fill(0)

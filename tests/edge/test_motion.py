@@ -215,6 +215,32 @@ def test_a_new_size_begins_anew() -> None:
     assert yard.detector.look(small).recalibrating
 
 
+def test_a_camera_that_was_away_begins_anew() -> None:
+    yard = Yard()
+    yard.play(3)
+    yard.seq += 3600 * FPS
+    shadow = cv2.GaussianBlur(np.where(np.arange(640) < 200, 60, 0).astype(np.uint8)[None].repeat(480, 0), (0, 0), 9)
+    looks = yard.play(3, lambda picture, t: cv2.subtract(picture, shadow))
+    assert looks[0].recalibrating
+    assert all(not look.boxes for look in looks)
+    assert _quiet(looks[FPS:])
+
+
+@pytest.mark.parametrize("what", ["black", "white", "noise"])
+def test_a_picture_that_is_none_of_the_yard_fires_nothing(what: str) -> None:
+    yard = Yard()
+    yard.play(3)
+    spoilt = {
+        "black": np.zeros_like(yard.scene),
+        "white": np.full_like(yard.scene, 255),
+        "noise": yard.random.integers(0, 256, yard.scene.shape, np.uint8),
+    }[what]
+    looks = yard.play(1, lambda picture, t: spoilt if t < 0.3 else picture)
+    assert all(not look.boxes for look in looks)
+    assert looks[0].recalibrating
+    assert _quiet(yard.play(1.5)[FPS:])
+
+
 def test_a_clock_that_stands_still_or_goes_back_does_no_harm() -> None:
     yard = Yard()
     yard.play(2)
