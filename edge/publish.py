@@ -102,7 +102,8 @@ class Outbox:
                 place, opened = self._insist(lambda: reading.place_of(self._last)) or 0, reading.opened
             owed = self._owed(reading, place) if grown or behind else []
             behind = bool(owed)
-            if owed and self._publisher.ready(_LOOK_S):
+            there = self._publisher.ready(_LOOK_S if owed else 0.0)
+            if owed and there:
                 one_by_one = self._wait_s > 0  # so that it is known which event is the trouble
                 place = self._settle(owed, self._send(owed[:1] if one_by_one else owed), place)
             elif self._ending.is_set():

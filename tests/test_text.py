@@ -24,13 +24,14 @@ HARDWARE = {
     "tensorflow",
     "keras",
 }
-NETWORK = {"paho", "tweepy", "apprise", "requests", "aiohttp", "httpx"}
+NETWORK = {"paho", "amqtt", "tweepy", "apprise", "requests", "aiohttp", "httpx"}
 CHOICES = ("edge/frames/", "edge/runtimes/", "edge/actuators/", "edge/publishers/", "edge/pin_guard.py", "training/")
 PURE = (
     "edge/values.py",
     "edge/policy.py",
     "edge/evidence.py",
     "edge/feed.py",
+    "edge/payloads.py",
     "firmware/deterrent.py",
     "firmware/wire.py",
 )

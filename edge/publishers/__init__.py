@@ -38,7 +38,10 @@ class Publisher(Protocol):
     """Whether a new one begins with all the journal has, or with now."""
 
     def ready(self, wait_s: float) -> bool:
-        """Whether there is a sink to send to; waits so long for it. While there is none, nothing counts as tried."""
+        """Whether there is a sink to send to; waits so long for it. While there is none, nothing counts as tried.
+
+        Raises `GanderError` when there never will be one again, but with a new start.
+        """
         ...
 
     def send(self, events: Events) -> None:

@@ -16,6 +16,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from edge import payloads
 from edge.board import Board
 from edge.config import MqttConfig
+from edge.errors import GanderError
 from edge.journal import dump
 from edge.publishers import Events, Later, Refused
 from edge.publishers.mqtt_link import Access, Heard, Link, Message, NoLink
@@ -60,6 +61,9 @@ class Mqtt:
             thread.start()
 
     def ready(self, wait_s: float) -> bool:
+        """Raises `GanderError` when one of its threads has ended: then nothing here can be relied upon."""
+        if not self._ending.is_set() and not all(thread.is_alive() for thread in self._threads):
+            raise GanderError("mqtt: a thread has ended; see the log above")
         return self._linked.wait(wait_s)
 
     def send(self, events: Events) -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ class Link:
         self._reason: ReasonCode | None = None
         self._refusals: dict[int, str] = {}
         self._retains, self._most, self._window, self._turn = True, 2**28, 100, threading.Lock()
-        self.since, self._since_ns = datetime.now(UTC), time.monotonic_ns()
+        self._since_ns = time.monotonic_ns()
         self._client = self._make(access, will)
         config = access.config
         try:
@@ -108,6 +108,14 @@ class Link:
     @property
     def up(self) -> bool:
         return not self._ended.is_set()
+
+    @property
+    def since(self) -> datetime:
+        """When the connection was made, by the clock as it goes now: setting it makes no event older."""
+        return datetime.now(UTC) - timedelta(seconds=self._age_s())
+
+    def _age_s(self) -> float:
+        return (time.monotonic_ns() - self._since_ns) / 1e9
 
     def wait_end(self, wait_s: float) -> bool:
         return self._ended.wait(wait_s)
@@ -200,7 +208,8 @@ class Link:
         except (OSError, ValueError) as error:
             raise NoLink(f"{where}: {getattr(error, 'strerror', None) or error}") from None
         connection: Any = self._client.socket()
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small packets are all there is
+        if connection:  # it may have ended already
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small packets are all there is
         self._client.loop_start()
 
     def _wait(self, config: MqttConfig) -> None:
@@ -218,7 +227,7 @@ class Link:
             raise NoLink(f"{where}: the broker refuses: {self._reason}{hint}", old=old, refused=True)
 
     def _connected(self, client: paho.Client, _: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
-        self.since, self._since_ns = datetime.now(UTC), time.monotonic_ns()
+        self._since_ns = time.monotonic_ns()
         self._reason = reason
         if not reason.is_failure:
             self._retains = getattr(properties, "RetainAvailable", 1) != 0
@@ -247,8 +256,7 @@ class Link:
             log.warning("the broker does not let us hear commands: %s", refused[0])
 
     def _came(self, client: paho.Client, _: Any, message: paho.MQTTMessage) -> None:
-        after_s = (time.monotonic_ns() - self._since_ns) / 1e9
-        self._hear(Heard(message.topic, message.payload, message.retain, after_s))
+        self._hear(Heard(message.topic, message.payload, message.retain, self._age_s()))
 
 
 def probe(config: MqttConfig, client_id: str) -> str:
