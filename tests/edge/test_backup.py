@@ -155,7 +155,9 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_a_cut_or_altered_file_is_refused(tar: Path, tmp_path: Path, data: st.DataObject) -> None:
     whole = tar.read_bytes()
