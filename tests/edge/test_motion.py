@@ -219,7 +219,7 @@ def test_a_camera_that_was_away_begins_anew() -> None:
     yard = Yard()
     yard.play(3)
     yard.seq += 3600 * FPS
-    shadow = cv2.GaussianBlur(np.where(np.arange(640) < 200, 60, 0).astype(np.uint8)[None].repeat(480, 0), (0, 0), 9)
+    shadow = cv2.GaussianBlur(np.where(np.arange(640) < 90, 60, 0).astype(np.uint8)[None].repeat(480, 0), (0, 0), 9)
     looks = yard.play(3, lambda picture, t: cv2.subtract(picture, shadow))
     assert looks[0].recalibrating
     assert all(not look.boxes for look in looks)
