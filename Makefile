@@ -31,7 +31,7 @@ run: $(STAMP) ## watch the rendered yard: no camera, broker or GPIO needed (stop
 
 test: $(STAMP) ## check, then the whole suite (under 10 minutes)
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/ruff format --check --quiet .
