@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import logging
+import os
 import queue
 import threading
 import time
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _PASS_S = 600.0  # between two passes that delete what is due
 _PAUSE_S = 5.0  # after a picture could not be kept, before the next is tried
+_NICE = 10  # of the writing thread: on Linux each thread has its own
 _COMMAND_S = 30.0  # that one `prune` may take; more goes on by itself
 
 
@@ -179,6 +181,7 @@ class Media:
 
     def _write(self) -> None:
         """The thread: keep what is handed over; between, delete what is due and mark pictures with people."""
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         with self._turn:
             self._attempt(self._recall)
         while not self._closing:

@@ -116,8 +116,6 @@ class Arm:
 def serve(state: Path, models: Path, champion: str, settings: list[str]) -> None:
     """An arm's own process: a line that plays as many orders as each line of the input says."""
     config = lifted(load(None, [*settings, f"models.champion={json.dumps(champion)}"]))
-    many = {"per_visit": 10**9 if config.media.per_visit else 0, "per_day_mb": 10**6}
-    config = config.model_copy(update={"media": config.media.model_copy(update=many)})
     overhead: list[float] = []
 
     def heard(event: Event) -> None:
@@ -192,7 +190,7 @@ def fill(at: Path) -> None:
 
 def measure(models: Path, champion: str, orders: int, only: list[str], say: Any = lambda text: None) -> dict[str, Any]:
     """Overhead in milliseconds by condition, `{name: {n, p50, p95, p99, max, dropped}}`, and what was left out."""
-    pictures = ("media.per_visit=20", "media.decoy_mb=100", "media.max_mb=100", "media.min_free=0.0")
+    pictures = ("media.per_visit=20", "media.max_mb=100", "media.per_day_mb=1000000", "media.min_free=0.0")
     with tempfile.TemporaryDirectory(prefix="gander-load-") as scratch, contextlib.ExitStack() as stack:
         folder = Path(scratch)
         mounted = stack.enter_context(small_disk(folder / "full"))
@@ -202,7 +200,7 @@ def measure(models: Path, champion: str, orders: int, only: list[str], say: Any 
             "broker down": Condition("broker down", beside=("publish", "--mqtt", "127.0.0.1:9")),
             "disk full": Condition("disk full", pictures) if mounted else None,
             "card stalls 5 s at a time": Condition("card stalls", pictures, card) if card else None,
-            "pictures written without a rest": Condition("pictures", pictures),
+            "20 moments a visit as pictures": Condition("pictures", pictures),
             "events exported, over and over": Condition("export", beside=("export",), again=True),
             "100,000 events in the journal": Condition("history"),
         }
