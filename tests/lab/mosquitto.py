@@ -31,10 +31,6 @@ per_listener_settings false
 password_file {0}/passwords
 acl_file {0}/acl
 allow_anonymous false
-persistence true
-persistence_location {0}/
-autosave_interval 1
-autosave_on_changes true
 max_queued_messages 100000
 user root
 listener {1} 127.0.0.1
@@ -43,6 +39,12 @@ cafile {0}/ca.crt
 certfile {0}/server.crt
 keyfile {0}/server.key
 require_certificate true
+"""
+_DURABLE = """
+persistence true
+persistence_location {0}/
+autosave_interval 1
+autosave_on_changes true
 """
 
 
@@ -88,8 +90,8 @@ class Mosquitto:
         return str(path)
 
 
-def mosquitto(folder: Path) -> Mosquitto:
-    """A broker, not yet started."""
+def mosquitto(folder: Path, durable: bool = True) -> Mosquitto:
+    """A broker, not yet started. `durable`: writes everything down at every message, and is killed without loss."""
     install()
     for user, password in PASSWORDS.items():
         create = [] if (folder / "passwords").exists() else ["-c"]
@@ -101,7 +103,7 @@ def mosquitto(folder: Path) -> Mosquitto:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             ports.append(probe.getsockname()[1])
-    (folder / "conf").write_text(_CONFIG.format(folder, *ports))
+    (folder / "conf").write_text((_DURABLE * durable + _CONFIG).format(folder, *ports))
     return Mosquitto(folder, *ports)
 
 
