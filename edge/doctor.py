@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from edge import machine
+from edge import machine, state_check
 from edge.config import CameraConfig, Config
 from edge.control import ask
-from edge.database import EVENTS, OWNER, reader
-from edge.errors import GanderError, NotRunning, StateError
+from edge.errors import GanderError, NotRunning
 from edge.frames import FrameSource, open_source
 from edge.health import Finding
 from edge.lineup import TRUSTED, Lineup, threads, trusted
@@ -30,47 +27,53 @@ _PICTURE_S = 20.0  # a camera may take so long to begin
 
 def examine(config: Config, state: Path, full: bool) -> Iterator[Finding]:
     """Everything there is to say, as it is found. `full`: also what takes minutes. Writes nothing, moves nothing."""
-    try:
-        status: Mapping[str, Any] | None = ask(state, "status")
-    except NotRunning:
-        status = None
-    except GanderError as error:
-        status = None
-        yield Finding("problem", "daemon", f"runs, but does not answer: {error}", "restart it; its log says more")
-    yield from machine.findings(config, state)
-    yield from _secrets(config, state)
-    yield from _models(config, state)
-    if status:
-        yield from _running(status)
-    else:
-        for camera in config.camera:
-            yield from _camera(camera)
-        yield Finding("advice", "daemon", "is not running", "start it with `gander run` (or the service) to keep watch")
-    yield from _deterrents(config)
-    yield from _mqtt(config)
-    yield from _journal(state, full)
+    if shut := state_check.closed(state):
+        yield shut
+        return
+    yield from _done("machine", machine.findings(config, state))
+    yield from _done("secrets", state_check.secrets(config, state))
+    yield from _done("model", _models(config, state))
+    yield from _done("installed models", state_check.bundles(config, state, full))
+    yield from _done("daemon", _daemon(config, state))
+    yield from _done("deterrent", _deterrents(config))
+    yield from _done("mqtt", _mqtt(config))
+    yield from _done("journal", state_check.databases(state, full))
     if full:
-        yield from _pictures(state)
+        yield from _done("pictures", state_check.pictures(state))
 
 
-def _secrets(config: Config, state: Path) -> Iterator[Finding]:
-    named = {"mqtt.password_file": config.mqtt.password_file, "mqtt.key": config.mqtt.key}
-    named |= {f"camera {camera.id} credentials": camera.credentials for camera in config.camera}
-    named["device key"] = str(state / "device.key") if (state / "device.key").exists() else ""
-    for name, path in named.items():
-        if not path:
-            continue
-        try:
-            mode = Path(path).stat().st_mode
-        except OSError as error:
+def _done(what: str, check: Iterable[Finding]) -> Iterator[Finding]:
+    """A check that cannot be carried through is a finding too."""
+    try:
+        yield from check
+    except (GanderError, OSError, sqlite3.Error, ValueError) as error:
+        says, _, advice = str(error).partition("; ")
+        yield Finding("problem", what, f"cannot be looked over: {says}", advice or "mend that, then run this again")
+
+
+def _daemon(config: Config, state: Path) -> Iterator[Finding]:
+    """The running daemon; else what it would work with. The cameras are opened only where no daemon can have them."""
+    try:
+        status: Mapping[str, Any] = ask(state, "status")
+    except NotRunning:
+        if state_check.taken(state):
             yield Finding(
-                "problem", name, f"{path}: {error.strerror}", "write it, or mend the path in the configuration"
+                "advice", "daemon", "is starting, or ending", "run this again in a minute; still so: restart it"
             )
-            continue
-        if mode & 0o007:
-            yield Finding("problem", name, f"everybody here may read {path}", f"`chmod o= {path}`")
-        else:
-            yield Finding("ok", name, "only who must can read it")
+            return
+    except GanderError as error:
+        yield Finding("problem", "daemon", f"runs, but does not answer: {error}", "restart it; its log says more")
+        return
+    else:
+        try:
+            yield from _running(status)
+        except KeyError as error:
+            yield Finding("problem", "daemon", f"is of another version: it does not tell {error}", "restart it")
+        return
+    for camera in config.camera:
+        yield from _camera(camera)
+    yield Finding("advice", "daemon", "is not running", "start it with `gander run` (or the service) to keep watch")
+    yield state_check.mode(config.policy, state)
 
 
 def _models(config: Config, state: Path) -> Iterator[Finding]:
@@ -87,7 +90,8 @@ def _models(config: Config, state: Path) -> Iterator[Finding]:
         except GanderError as error:
             yield Finding("problem", role, str(error), "install another: `gander bundle install FILE`")
             continue
-        says, deadline = f"{name}: {test.invoke_ms:.0f} ms on {test.runtime}", config.models.deadline_ms
+        took = f"{test.invoke_ms:.{0 if test.invoke_ms >= 10 else 1}f} ms"
+        says, deadline = f"{name}: {took} on {test.runtime}", config.models.deadline_ms
         if test.invoke_ms > deadline:
             yield Finding(
                 "problem", role, f"{says}, the deadline is {deadline} ms", "take a smaller model or a later deadline"
@@ -103,13 +107,25 @@ def _models(config: Config, state: Path) -> Iterator[Finding]:
             "advice", "model", "is a demonstration: it knows rendered jays and drives no real pin",
             "`gander bundle fetch inat-birds` knows 964 birds; or train your own",
         )  # fmt: skip
-    if not lineup.kinds.has(Kind.THREAT):
+    yield from _labels(lineup)
+
+
+def _labels(lineup: Lineup) -> Iterator[Finding]:
+    kinds = lineup.kinds
+    if not kinds.has(Kind.THREAT):
         yield Finding("problem", "labels", "none is a threat: nothing will ever fire", "name some in [labels] threat")
     if not lineup.sees_people:
         yield Finding(
             "advice", "labels", "no label is a person, so people do not hold the deterrent back",
             "siren and water hold for that; keep to a light, or train with people",
         )  # fmt: skip
+    if kinds.has(Kind.THREAT):
+        told = []
+        for kind in (Kind.THREAT, Kind.RESIDENT, Kind.PERSON):
+            names = [label for label, of in zip(kinds.labels, kinds.of_label, strict=True) if of is kind]
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            told.append(f"{kind}: {', '.join(names[:3])}{more}" if names else f"no {kind}")
+        yield Finding("ok", "labels", "; ".join(told))
 
 
 def _camera(camera: CameraConfig) -> Iterator[Finding]:
@@ -156,8 +172,7 @@ def _running(status: Mapping[str, Any]) -> Iterator[Finding]:
     for camera in status["cameras"]:
         if not camera["trouble"]:
             yield Finding("ok", f"camera {camera['id']}", f"{camera['source']}: {camera['frames']} pictures")
-    if status["mode"] == "observe":
-        yield Finding("advice", "mode", "observe: nothing fires", "when `gander visits` looks right: `gander arm`")
+    yield state_check.mode_found(status["mode"])
 
 
 def _deterrents(config: Config) -> Iterator[Finding]:
@@ -206,46 +221,3 @@ def _mqtt(config: Config) -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "mqtt", f"{where}: {says}")
-
-
-def _journal(state: Path, full: bool) -> Iterator[Finding]:
-    for name in (EVENTS, OWNER):
-        if not (state / name).exists():
-            yield Finding("ok", name, "not begun yet")
-            continue
-        table = "event" if name == EVENTS else "label"
-        try:
-            with reader(state / name) as connection:
-                count = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608  # one of two
-                said = connection.execute("PRAGMA quick_check").fetchone()[0] if full else "ok"
-        except (StateError, sqlite3.Error) as error:
-            yield Finding(
-                "problem", name, str(error), "`gander restore` brings back a backup; keep the file for rescue"
-            )
-            continue
-        if said == "ok":
-            yield Finding("ok", name, f"{count} {table}s{', all pages sound' if full else ''}")
-        else:
-            yield Finding("problem", name, f"damaged: {said}", "`gander restore` brings back a backup")
-
-
-def _pictures(state: Path, pause: Callable[[float], None] = time.sleep) -> Iterator[Finding]:
-    """Whether each picture is what was written."""
-    if not (state / EVENTS).exists():
-        return
-    with reader(state / EVENTS) as connection:
-        rows = connection.execute("SELECT path, sha256 FROM picture").fetchall()
-    bad = missing = 0
-    for number, (path, sha256) in enumerate(rows):
-        try:
-            bad += hashlib.sha256((state / "pictures" / path).read_bytes()).hexdigest() != sha256
-        except OSError:
-            missing += 1
-        if number % 50 == 0:
-            pause(0.01)  # the live path is more important
-    if bad or missing:
-        yield Finding(
-            "problem", "pictures", f"of {len(rows)}: {bad} altered, {missing} missing", "is the card dying? back up now"
-        )
-    else:
-        yield Finding("ok", "pictures", f"{len(rows)}, all as written")

@@ -94,7 +94,7 @@ def findings(config: Config, state: Path) -> Iterator[Finding]:
 
 
 def _software() -> Iterator[Finding]:
-    versions = f"numpy {np.__version__}, OpenCV {cv2.__version__}"
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}, OpenCV {cv2.__version__}"
     try:
         runtime, version = tflite.name(), tflite.version()
     except (GanderError, importlib.metadata.PackageNotFoundError) as error:
@@ -154,9 +154,7 @@ def _clock(config: Config) -> Iterator[Finding]:
 def _disk(config: Config, state: Path) -> Iterator[Finding]:
     there = next(path for path in (state, *state.absolute().parents) if path.exists())
     if not os.access(there, os.W_OK):
-        yield Finding(
-            "problem", "state", f"{there} cannot be written", f"`sudo chown $USER {there}`, or another --state"
-        )
+        yield Finding("problem", "state", f"{there} cannot be written by you", "`sudo` this, or name another --state")
         return
     if there == state and state.stat().st_mode & 0o007:
         yield Finding(

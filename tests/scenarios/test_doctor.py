@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from edge.control import Control
 from edge.database import EVENTS
+from edge.journal import lock
+from edge.state_check import closed
 from tests.daemon import Daemon
 from tests.stage import Answer, gander
 
@@ -101,11 +105,92 @@ def test_full_reads_everything_and_finds_what_was_altered(state: Path, start: Ca
     assert "1 altered, 1 missing" in findings(answer)["pictures"][0][1]
 
 
-def test_a_damaged_journal_is_a_finding(state: Path) -> None:
-    (state / EVENTS).write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
-    answer = gander("doctor", "--json", state=state)
-    assert answer.status == 1
-    assert findings(answer)[EVENTS][0][0] == "problem"
+def spoil(state: Path, name: str) -> None:
+    """Spoil one thing in a state directory that was in use."""
+    if name == "journal":
+        (state / "events.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
+    elif name == "newer":
+        with sqlite3.connect(state / EVENTS) as events:
+            events.execute("PRAGMA user_version = 99")
+    elif name == "deliveries":
+        (state / "deliveries.db").write_bytes(b"no database " * 500)
+    elif name == "path":
+        with sqlite3.connect(state / EVENTS) as events:
+            events.execute(
+                "INSERT INTO picture (id, path, sha256, bytes, kind) VALUES ('x', 'a' || char(0), '', 1, 'crop')"
+            )
+    elif name == "bundle":
+        (state / "models" / "junk-1.gander").write_bytes(b"junk")
+    else:
+        (state / "keys").mkdir(exist_ok=True)
+        (state / "keys" / "junk.pub").write_bytes(b"\xff\0 junk")
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "what", "says", "not_said"),
+    [
+        ("journal", EVENTS, "file is not a database | `gander restore", "schema"),
+        ("newer", EVENTS, "| update this one", "gander restore"),
+        ("deliveries", "deliveries.db", "file is not a database | `gander restore", "schema"),
+        ("path", "pictures", "of 1: 0 altered, 1 missing", "Traceback"),
+        ("bundle", "installed model", "junk-1.gander", "Traceback"),
+        ("key", "installed models", "junk.pub", "Traceback"),
+    ],
+)
+def test_whatever_lies_there_is_looked_over_to_the_end(
+    state: Path, spoiled: str, what: str, says: str, not_said: str
+) -> None:
+    assert gander("mode", "observe", state=state).status == 0, "which begins the journal"
+    spoil(state, spoiled)
+    answer = gander("doctor", "--full", "--json", state=state)
+    assert (answer.status, answer.err) == (1, "")
+    assert answer.summary["problem"] >= 1, "there is a summary"
+    told = [text for level, text in findings(answer)[what] if level == "problem"]
+    assert says in told[0]
+    assert not_said not in told[0]
+    assert findings(answer)["owner.db"] == [("ok", "0 labels, all pages sound | ")], "and the rest is told too"
+
+
+def test_a_daemon_that_is_only_starting_keeps_its_camera(state: Path) -> None:
+    held = lock(state)
+    try:
+        found = findings(gander("doctor", "--json", state=state))
+    finally:
+        os.close(held)
+    assert "is starting, or ending" in found["daemon"][0][1]
+    assert not [what for what in found if what.startswith("camera")], "it is the daemon's"
+    assert "is not running" in findings(gander("doctor", "--json", state=state))["daemon"][0][1]
+
+
+def test_a_daemon_of_another_version_is_a_finding(state: Path) -> None:
+    control = Control(state / "control.sock", {"status": lambda who: {"uptime_s": 1.0}})
+    try:
+        answer = gander("doctor", "--json", state=state)
+    finally:
+        control.close()
+    assert (answer.status, answer.err) == (1, "")
+    assert "is of another version" in findings(answer)["daemon"][0][1]
+
+
+def test_the_mode_is_told_without_a_daemon(state: Path) -> None:
+    assert "observe: nothing fires" in findings(gander("doctor", "--json", state=state))["mode"][0][1]
+    assert gander("arm", state=state).status == 0
+    assert findings(gander("doctor", "--json", state=state))["mode"] == [("ok", "armed: threats are acted upon | ")]
+
+
+def test_a_state_that_is_closed_to_the_user_is_one_finding(state: Path) -> None:
+    user = os.geteuid()
+    state.chmod(0)
+    try:
+        os.seteuid(65534 if user == 0 else user)  # to root nothing is closed
+        shut = closed(state)
+    finally:
+        os.seteuid(user)
+        state.chmod(0o2770)
+    assert shut is not None
+    assert "sudo gander doctor" in shut.advice
+    assert closed(state) is None
+    assert closed(state / "none yet") is None
 
 
 def test_prune_says_what_went(state: Path) -> None:
