@@ -190,7 +190,7 @@ def test_check_warns_of_a_model_that_cannot_see_people(state: Path, tmp_path: Pa
         (["pause", "soon"], "not a length of time"),
         (["pause", "99d"], "7 days"),
         (["label", "nobody", "jay"], "there is none"),
-        (["visits", "--since", "once"], "not a length of time"),
+        (["visits", "--since", "once"], "no moment; write 30m"),
         (["bundle", "install", "nowhere.gander"], "cannot be read"),
         (["bundle", "promote", "nobody"], "is not installed"),
         (["bundle", "verify", "nowhere.gander"], "cannot be read"),
