@@ -137,6 +137,7 @@ def test_commands_are_obeyed_and_answered_once(here: Yard, port: int, ear: Ear) 
         (b"x" * 100_000, "100000 bytes"),
         ("{nonsense", "no JSON"),
     ],
+    ids=["old", "of the future", "binary", "huge", "cut"],
 )
 def test_commands_that_are_old_or_nonsense_do_nothing(
     here: Yard, port: int, ear: Ear, payload: str | bytes, why: str
