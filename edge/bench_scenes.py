@@ -172,8 +172,11 @@ def _play(config: Config, models: Path, source: SyntheticSource, seconds: float,
 
 
 def _phantom(source: SyntheticSource, event: Mapping[str, Any]) -> bool:
-    """Whether this is a visit that was taken for a person's, and was not."""
-    return event["type"] == "visit" and event["visit"]["kind"] == "person" and not _near(source, event, "person")
+    """Whether this is a visit that was taken for a person's, while none was anywhere in the picture."""
+    if event["type"] != "visit" or event["visit"]["kind"] != "person":
+        return False
+    times = np.arange(max(_began(event) - 0.5, 0.0), event["media_time"] + 0.5, 0.25)
+    return not any(label == "person" for time in times for label, _ in source.truth(float(time)))
 
 
 def _began(event: Mapping[str, Any]) -> float:

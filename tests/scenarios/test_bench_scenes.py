@@ -12,6 +12,7 @@ from edge.bench_scenes import Part, Tally, _began, _comings, _phantom, _play, _u
 from edge.config_file import load
 from edge.frames.scenery.weather import WEATHER
 from edge.frames.synthetic import NIGHTS, SyntheticSource
+from edge.values import Box
 from tests.stage import Actor, clip, gander
 
 SMALL = (640, 360)
@@ -53,6 +54,10 @@ def test_a_spider_hangs_before_everything() -> None:
     assert 0.005 < larger.mean() < 0.1
 
 
+def _around(source: SyntheticSource, time: float) -> list[tuple[str, Box]]:
+    return [each for back in range(-1, 5) for each in source.truth(max(time - back, 0.0))]
+
+
 def test_who_is_not_there_is_a_phantom_and_one_who_is_is_not() -> None:
     source = SyntheticSource("day", 1000, 15.0, SMALL)
     time, where = next(
@@ -64,7 +69,9 @@ def test_who_is_not_there_is_a_phantom_and_one_who_is_is_not() -> None:
     visit = {"kind": "person", "started": "2026-01-01T12:00:01.000Z", "box": [where.x, where.y, where.w, where.h]}
     event = {"type": "visit", "wall": "2026-01-01T12:00:03.500Z", "media_time": time, "visit": visit}
     assert not _phantom(source, event)
-    assert _phantom(source, event | {"visit": visit | {"box": [0.0, 0.0, 0.01, 0.01]}})
+    assert not _phantom(source, event | {"visit": visit | {"kind": "resident"}})
+    empty = next(float(t) for t in range(120) if not any(label == "person" for label, _ in _around(source, t)))
+    assert _phantom(source, event | {"media_time": empty})
     assert _began(event) == time - 2.5
 
 
