@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edge import feed
+from edge.policy import is_quiet
 
 KIND_STYLE = {"threat": "bold red", "resident": "green", "person": "bold blue", "other": "dim"}
 _TYPE = {"visit_started": "came", "visit": "left", "action": "ACTED", "suppressed": "held"}
@@ -225,23 +226,28 @@ def visits_table(visits: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def visits_log(
-    visits: Iterable[Mapping[str, Any]], fired: Iterable[Mapping[str, Any]], deterrents: Iterable[Mapping[str, Any]]
+    visits: Iterable[Mapping[str, Any]],
+    fired: Iterable[Mapping[str, Any]],
+    deterrents: Iterable[Mapping[str, Any]],
+    about: str = "",
 ) -> str:
     """Visits as plain text of 80 columns, to print for whoever asks: who came, and what was done, day by day.
 
     `visits` as `journal.recent_visits` has them, `fired` as `export.what_fired`; `deterrents`: each `id`, `kind`,
-    `enabled` and `quiet` (hours in which it never fires, "" for none). Local time.
+    `enabled` and `quiet` (hours in which it is not to fire, "" for none); `about`: which part this is. Local time.
+    That a deterrent kept its quiet hours is said from what it did, as listed, never from the configuration.
     """
     done: dict[str, list[Mapping[str, Any]]] = {}
-    lines = []
+    lines: list[tuple[str, str, Sequence[Mapping[str, Any]], int]] = []
     for order in fired:
         done.setdefault(order["visit_id"] or "", []).append(order)
     for visit in visits:
         lines.append((visit["started"], _logged(visit, done.get(visit["id"], ())), done.get(visit["id"], ()), 1))
     for test in done.get("", ()):
         lines.append((test["wall"], _row(test["wall"], "", "a test", "", "", _what_was_done([test])), [test], 0))
-    text = ["GANDER: WHO CAME, AND WHAT WAS DONE", ""]
-    text += [line for deterrent in deterrents if deterrent["enabled"] for line in _hours(deterrent)]
+    text = ["GANDER: WHO CAME, AND WHAT WAS DONE", *textwrap.wrap(about, 80), ""]
+    shown = [order for entry in lines for order in entry[2] if order["result"] == "on"]
+    text += [line for deterrent in deterrents for line in _hours(deterrent, shown)]
     days: dict[str, list[tuple[str, str, Sequence[Mapping[str, Any]], int]]] = {}
     for entry in sorted(lines, key=lambda entry: entry[0]):
         days.setdefault(f"{_local(entry[0]):%A %Y-%m-%d (UTC%z)}", []).append(entry)
@@ -253,11 +259,20 @@ def visits_log(
     return "\n".join([*text, *([] if days else ["", "nobody came"]), ""])
 
 
-def _hours(deterrent: Mapping[str, Any]) -> list[str]:
-    never = f"never from {deterrent['quiet'].replace('-', ' to ')}" if deterrent["quiet"] else "may act at any hour"
-    noise = "; it makes no noise" if deterrent["kind"] == "light" else ""
+def _hours(deterrent: Mapping[str, Any], fired: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What one deterrent did in all, and whether by night; nothing of one that is off and did nothing."""
+    acted = [order["wall"] for order in fired if order["deterrent"] == deterrent["id"]]
+    if not (deterrent["enabled"] or acted):
+        return []
+    says = [f"acted {len(acted)} time{'s' * (len(acted) != 1)}"]
+    if deterrent["quiet"]:
+        then = sum(is_quiet(deterrent["quiet"], _local(wall)) for wall in acted)
+        counted = f", {then or 'never'} in those hours" if acted else ""
+        says = [f"quiet hours {deterrent['quiet'].replace('-', ' to ')}", says[0] + counted]
+    if deterrent["kind"] == "light":
+        says.append("it makes no noise")
     kind = "" if deterrent["kind"] == deterrent["id"] else f" ({deterrent['kind']})"
-    return textwrap.wrap(f"{deterrent['id']}{kind}: {never}{noise}", 80)
+    return textwrap.wrap(f"{deterrent['id']}{kind}: {'; '.join(says)}", 80)
 
 
 def _logged(visit: Mapping[str, Any], orders: Sequence[Mapping[str, Any]]) -> str:

@@ -17,9 +17,10 @@ from typing import Any, Protocol
 from edge.clock import iso
 from edge.database import EVENTS, OWNER, reader
 from edge.errors import Refused, StateError
+from edge.packing import SUFFIX, pack
 from edge.retention import FOLDER
 
-VISIT_COLUMNS = ("id", "camera", "started", "ended", "kind", "label", "p", "actions", "owner")
+VISIT_COLUMNS = ("id", "camera", "started", "ended", "kind", "label", "p", "actions", "owner", "note")
 # The first five are what `gander-train` reads.
 LABEL_COLUMNS = (
     *("path", "label", "sublabel", "source", "seq_id"),
@@ -118,20 +119,25 @@ Progress = Callable[[str, int, int], None]
 def export(state: Path, folder: Path, node: str, wanted: Wanted, progress: Progress = lambda *_: None) -> Exported:
     """Write all that is wanted into `folder`, which appears whole or not at all; only reads, also beside a daemon.
 
-    Raises `Refused` for a folder that holds something, `StateError` where the disk or the journal cannot be used.
+    A name that ends in `.zip` makes a zip file. Raises `Refused` for a folder that holds something or a file that is
+    there, `StateError` where the disk or the journal cannot be used.
     """
     folder = folder.absolute()
+    packed = folder.suffix.lower() == SUFFIX
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise Refused(f"{folder}: is there already and not empty; name a new folder")
+        if folder.exists() and (packed or not folder.is_dir() or any(folder.iterdir())):
+            raise Refused(f"{folder}: is there already and not empty; give another name")
         with ExitStack() as stack:
             owner, events = (stack.enter_context(reader(state / name)) for name in (OWNER, EVENTS))
             folder.parent.mkdir(parents=True, exist_ok=True)
             inside = stack.enter_context(tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent))
-            building = Path(inside) / folder.name  # so that nothing but the rename remains to be done
+            building = Path(inside) / folder.stem  # so that nothing but the rename remains to be done
             building.mkdir()
             done = _Export(state, building, node, wanted, events, Words(owner, events), progress).run()
             sync(building)
+            if packed:
+                building = Path(inside) / f"{folder.stem}{SUFFIX}.new"
+                pack(Path(inside) / folder.stem, building, progress)
             building.rename(folder)
             sync(folder.parent)
     except OSError as error:
@@ -191,7 +197,8 @@ class _Export:
                 if self._wanted.labelled and not self._words.about(row["id"]):
                     continue
                 said = self._words.of_visits.get(row["id"])
-                table.writerow([*(row[name] for name in VISIT_COLUMNS[:-1]), said.label if said else ""])
+                said = said or Said("", "", "")
+                table.writerow([*(row[name] for name in VISIT_COLUMNS[:-2]), said.label, said.note])
                 self._done.visits += 1
 
     def _write_pictures(self, total: int) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sqlite3
 import tracemalloc
+import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from edge.database import EVENTS, OWNER, prepare
 from edge.errors import GanderError, Refused, StateError
 from edge.export import LABEL_COLUMNS, VISIT_COLUMNS, Wanted, export, what_fired
 from edge.journal import recent_visits
+from edge.packing import pack
 
 BEGIN = datetime(2026, 9, 1, 6, tzinfo=UTC)
 
@@ -208,13 +211,69 @@ def test_the_log_for_a_neighbour(shelf: Shelf) -> None:
     shelf.event(BEGIN + timedelta(hours=31), "test_fire", None)
     siren = {"id": "horn", "kind": "siren", "enabled": True, "quiet": "22:00-07:00"}
     gone = siren | {"id": "old", "enabled": False}
-    text = visits_log(recent_visits(shelf.state, None), what_fired(shelf.state), [siren, gone])
+    light = {"id": "light", "kind": "light", "enabled": True, "quiet": ""}
+    fired, about = (
+        what_fired(shelf.state),
+        "coop, printed 2026-09-03 08:00, visits since 2026-09-01 00:00, only visits acted upon",
+    )
+    text = visits_log(recent_visits(shelf.state, None), fired, [light, siren, gone], about)
     lines = text.splitlines()
     assert max(len(line) + sum("狐狸".count(sign) for sign in line) for line in lines) <= 80
-    assert "horn (siren): never from 22:00 to 07:00" in text
+    assert lines[1].startswith("coop, printed 2026-09-03 08:00")
+    assert "horn (siren): quiet hours 22:00 to 07:00; acted 0 times" in lines
+    assert "light: acted 2 times; it makes no noise" in lines
     assert "old" not in text
     assert sum(line.startswith("2 visits; light 3x400/200 ms, 1x, 1.2 s in all") for line in lines) == 1
     assert sum(line.startswith("1 visit; light") for line in lines) == 1, "a test fired, and is told"
     jay = next(line for line in lines if " jay " in line)
     assert jay.split()[1:6] == ["yard", "jay", "90%", "9", "s"]
     assert "nobody came" in visits_log([], [], [])
+
+
+def test_the_log_says_of_quiet_hours_what_happened_not_what_was_configured() -> None:
+    def told(*hours: int, result: str = "on") -> str:
+        visits, fired = [], []
+        for number, hour in enumerate(hours):
+            wall = datetime(2026, 9, 1 + number, hour, 30).astimezone().isoformat()
+            about = {"camera": "yard", "label": "jay", "p": 0.9, "kind": "threat", "actions": 1}
+            visits.append({"id": str(number), "started": wall, "ended": None, **about})
+            order = {"deterrent": "horn", "pattern": "1x900/0", "on_ms": 900, "result": result}
+            fired.append({"wall": wall, "visit_id": str(number), **order})
+        horn = {"id": "horn", "kind": "siren", "enabled": True, "quiet": "22:00-07:00"}
+        return next(line for line in visits_log(visits, fired, [horn]).splitlines() if line.startswith("horn"))
+
+    assert told(8, 12).endswith("acted 2 times, never in those hours")
+    assert told(8, 23, 3).endswith("acted 3 times, 2 in those hours"), "it was configured otherwise then"
+    assert told(23, result="expired").endswith("acted 0 times"), "what did not act was not heard"
+
+
+def test_a_zip_file_holds_the_same(shelf: Shelf, tmp_path: Path) -> None:
+    jay = shelf.visit(0)
+    shelf.said("scrub jay", jay["visit"], note="on the feeder")
+    shelf.visit(1, "hen")
+    file = tmp_path / "coop.zip"
+    plain = export(shelf.state, tmp_path / "coop", "coop", Wanted())
+    assert export(shelf.state, file, "coop", Wanted()) == plain
+    with zipfile.ZipFile(file) as archive:
+        assert archive.testzip() is None
+        archive.extractall(tmp_path / "out")
+    files = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "coop", tmp_path / "out" / "coop")
+    ]
+    assert files[0] == files[1]
+    assert len(files[0]) == 10
+    assert rows(tmp_path / "coop" / "visits.csv")[0]["note"] == "on the feeder"
+    with pytest.raises(Refused, match="is there already"):
+        export(shelf.state, file, "coop", Wanted())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["coop", "coop.zip", "out", "state"]
+
+
+def test_a_machine_without_a_clock_packs_too(tmp_path: Path) -> None:
+    folder = tmp_path / "coop"
+    folder.mkdir()
+    (folder / "visits.csv").write_text("id")
+    os.utime(folder / "visits.csv", (0, 0))
+    pack(folder, tmp_path / "coop.zip")
+    with zipfile.ZipFile(tmp_path / "coop.zip") as archive:
+        assert archive.read("coop/visits.csv") == b"id"
