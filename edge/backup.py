@@ -1,4 +1,4 @@
-"""One file that holds what cannot be made again: journal, models, keys, labelled pictures."""
+"""One file that holds what cannot be made again: journal, models, keys, configuration, labelled pictures."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ from edge.retention import FOLDER
 FORMAT = 1
 MANIFEST = "manifest.json"
 KEY = "device.key"
+CONFIG = "gander.toml"
 # In this order: the journal is copied last, so what the owner said and what was delivered is all of events it has.
 DATABASES = (DELIVERIES, OWNER, EVENTS)
 FOLDERS = ("models", "keys")
 _SLICE = 500
+_COMPRESSED = (".gz", ".tgz", ".xz", ".bz2", ".zst", ".zip")
 
 Progress = Callable[[str, int, int], None]
 """What is written, how many are done, of how many."""
@@ -37,8 +39,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(slots=True)
 class BackedUp:
-    """What was written. `people`: pictures with a person; `vanished`: pictures whose files were gone."""
+    """What was written. `key`: also the device's private key, `config`: also the configuration in use;
+    `people`: pictures with a person; `vanished`: pictures whose files were gone."""
 
+    key: bool = False
+    config: bool = False
     events: int = 0
     visits: int = 0
     labels: int = 0
@@ -50,14 +55,22 @@ class BackedUp:
 
 
 def backup(
-    state: Path, file: Path, node: str, *, everything: bool = False, progress: Progress = lambda *_: None
+    state: Path,
+    file: Path,
+    node: str,
+    *,
+    config: Path | None = None,
+    everything: bool = False,
+    progress: Progress = lambda *_: None,
 ) -> BackedUp:
     """Write a backup that is there whole or not at all, readable by its owner only; also beside a running daemon.
 
-    `everything`: all pictures, not only those the owner labelled. Raises `Refused` where the file is there already,
-    `StateError` where the disk or the journal cannot be used.
+    `config`: the file of the configuration in use. `everything`: all pictures, not only those the owner labelled.
+    Raises `Refused` where the file is there already, `StateError` where the disk or the journal cannot be used.
     """
     file = file.absolute()
+    if file.suffix.lower() in _COMPRESSED:
+        raise Refused(f"{file}: a backup is a plain .tar, since models and pictures get no smaller; name it so")
     if file.exists():
         raise Refused(f"{file}: is there already; name another file, or remove it first")
     if not file.parent.is_dir():
@@ -71,7 +84,7 @@ def backup(
             fd = os.open(building, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             with os.fdopen(fd, "wb") as raw:
                 with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-                    done = _Backup(state, copies, tar, everything, progress).run(node)
+                    done = _Backup(state, copies, tar, everything, progress).run(node, config)
                 raw.flush()
                 os.fsync(fd)
             done.bytes = building.stat().st_size
@@ -105,7 +118,7 @@ class _Backup:
         self._now = datetime.now(UTC)
         self._done = BackedUp()
 
-    def run(self, node: str) -> BackedUp:
+    def run(self, node: str, config: Path | None) -> BackedUp:
         with closing(sqlite3.connect(self._copies / EVENTS, isolation_level=None)) as events:
             events.row_factory = sqlite3.Row
             events.execute("PRAGMA synchronous = OFF")  # a copy, which a power cut ends anyway
@@ -118,8 +131,9 @@ class _Backup:
             if (self._copies / name).exists():
                 self._add(self._copies / name, name)
         for path in (self._state / KEY, keys.public_path(self._state / KEY)):
-            if path.exists():
-                self._add(path, path.name)
+            if path.exists() and self._add(path, path.name):
+                self._done.key |= path.name == KEY
+        self._done.config = config is not None and self._add(config, CONFIG)
         for folder in FOLDERS:
             for path in sorted((self._state / folder).glob("[!.]*")):
                 if path.is_file() and self._add(path, f"{folder}/{path.name}"):

@@ -36,7 +36,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 def settings(config: Path | None, overrides: Iterable[str] | None = None) -> Config:
     """The configuration a verb works with."""
-    return load(config or (ETC if ETC.exists() else None), list(overrides or ()))
+    return load(in_use(config), list(overrides or ()))
+
+
+def in_use(config: Path | None) -> Path | None:
+    """The configuration's file; None where there is none, and the defaults hold."""
+    return config or (ETC if ETC.exists() else None)
 
 
 def home(config: Path | None, state: Path | None, overrides: Iterable[str] | None = None) -> tuple[Config, Path]:

@@ -17,7 +17,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge.backup import backup as make_backup
-from edge.cli_common import ConfigOption, JsonOption, StateOption, err, home, out, print_json, say
+from edge.cli_common import ConfigOption, JsonOption, StateOption, err, home, in_use, out, print_json, say
 from edge.console import visits_log, visits_table
 from edge.errors import Refused
 from edge.export import Progress as Told
@@ -31,7 +31,7 @@ keep_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @keep_app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="A folder that is new, or empty.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that is new, or empty; or a new file, such as coop.zip.")],
     since: Annotated[str | None, typer.Option(help="2h, 7d, or a date.")] = None,
     until: Annotated[str | None, typer.Option(help="Before then: 2h, 7d (ago), or a date.")] = None,
     labelled: Annotated[bool, typer.Option("--labelled", help="Only visits you labelled.")] = False,
@@ -68,10 +68,11 @@ def backup(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep journal, labels, models, keys and labelled pictures in one file; also while it watches."""
+    """Keep journal, labels, models, keys, configuration and labelled pictures in one file; also while it watches."""
     chosen, folder = home(config, state)
     with _quietly(as_json) as told:
-        done = make_backup(folder, file, chosen.node.name, everything=everything, progress=told)
+        used = in_use(config)
+        done = make_backup(folder, file, chosen.node.name, config=used, everything=everything, progress=told)
     if as_json:
         print_json({"summary": {"file": str(file), **asdict(done)}})
         return
@@ -80,7 +81,15 @@ def backup(
         f"{done.models} models, {done.pictures} pictures"
     )
     _say_of_pictures(done.people, done.vanished)
-    say("It holds the device's private key: who has it can sign models for this device. Keep it safe.")
+    if done.key:
+        say(
+            "It holds the device's private key: who has it can sign models for this device. Only you may read the file "
+            "(mode 0600); keep it so"
+        )
+    mqtt = chosen.mqtt
+    secrets = [path for path in (mqtt.password_file, mqtt.key, *(c.credentials for c in chosen.camera)) if path]
+    if secrets:
+        say(f"passwords are not in it: keep a copy of {', '.join(dict.fromkeys(secrets))} yourself")
 
 
 @keep_app.command()
@@ -101,6 +110,8 @@ def restore(
     say(f"{folder}: restored {done.files} files ({done.bytes / 1e6:.1f} MB) of {done.node}, as of {done.wall}")
     if done.before:
         say(f"what was there before is in {done.before}; remove it when it is not needed any more")
+    if done.config:
+        say(f"its configuration is {done.config}: use it with --config, or compare it with the one here")
     was = "" if done.mode == "observe" else f" (it was {done.mode}: `gander mode {done.mode}` once you have looked)"
     say(f"mode is observe{was}")
 
@@ -125,7 +136,11 @@ def visits(
         print_json({"summary": {"visits": len(found)}})
     elif plain:
         deterrents = [{"id": d.id, "kind": d.kind, "enabled": d.enabled, "quiet": d.quiet} for d in chosen.deterrent]
-        sys.stdout.write(visits_log(found, what_fired(folder, begin), deterrents))
+        about = [chosen.node.name, f"printed {datetime.now().astimezone():%Y-%m-%d %H:%M}"]
+        about += [f"visits since {begin.astimezone():%Y-%m-%d %H:%M}"] if begin else []
+        about += ["only visits that were acted upon"] if actions else []
+        about += [f"only {wanted}"] if wanted else []
+        sys.stdout.write(visits_log(found, what_fired(folder, begin), deterrents, ", ".join(about)))
     else:
         out.print(visits_table(found))
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from edge.backup import DATABASES, FORMAT, KEY, MANIFEST, Hashing
+from edge.backup import CONFIG, DATABASES, FORMAT, KEY, MANIFEST, Hashing
 from edge.database import EVENTS, OWNER, reader
 from edge.errors import GanderError, Refused, StateError
 from edge.journal import lock
@@ -24,12 +24,13 @@ from edge.values import Mode
 
 LOCKS = ("lock", "publish.lock")
 _MOST_MANIFEST = 256 * 2**20  # bytes
+_GZIP = b"\x1f\x8b"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,200}"
 # Whatever a state directory may get from a file; nothing in it climbs out, since no name begins with a dot.
 _ALLOWED = re.compile(
     "|".join(
         (
-            *(re.escape(name) for name in (*DATABASES, MANIFEST, KEY, f"{KEY}.pub")),
+            *(re.escape(name) for name in (*DATABASES, MANIFEST, CONFIG, KEY, f"{KEY}.pub")),
             f"(?:models|keys)/{_NAME}",
             rf"{FOLDER}/{_NAME}/{_NAME}",
         )
@@ -39,7 +40,8 @@ _ALLOWED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What came back. `before`: where the former state lies now, empty where there was none."""
+    """What came back. `before`: where the former state lies now, `config`: where the configuration that was in use;
+    each empty where there was none."""
 
     node: str
     wall: str
@@ -47,6 +49,7 @@ class Restored:
     bytes: int
     mode: str
     before: str
+    config: str
 
 
 def restore(state: Path, file: Path, force: bool = False) -> Restored:
@@ -77,7 +80,8 @@ def restore(state: Path, file: Path, force: bool = False) -> Restored:
         raise StateError(f"{state}: not restored: {error.strerror or error}") from None
     sizes = [entry["bytes"] for entry in manifest["files"].values()]
     node, wall = str(manifest.get("node", "")), str(manifest.get("wall", ""))
-    return Restored(node, wall, len(sizes), sum(sizes), mode, str(before or ""))
+    config = str(state / CONFIG) if CONFIG in manifest["files"] else ""
+    return Restored(node, wall, len(sizes), sum(sizes), mode, str(before or ""), config)
 
 
 def _unpack(file: Path, staged: Path) -> dict[str, Any]:
@@ -87,6 +91,9 @@ def _unpack(file: Path, staged: Path) -> dict[str, Any]:
         raise Refused(f"{staged.parent.parent}: {free / 1e6:.0f} MB are free there, the backup needs {size / 1e6:.0f}")
     found: dict[str, dict[str, Any]] = {}
     try:
+        with file.open("rb") as raw:
+            if raw.read(2) == _GZIP:
+                raise Refused(f"{file}: is compressed, and a backup is not; `gunzip` it first")
         with file.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
             for member in tar:
                 if MANIFEST in found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -303,3 +304,28 @@ def test_what_still_lies_in_the_log_of_the_database_is_in_it(shelf: Shelf, tmp_p
     shelf.events.execute("PRAGMA wal_autocheckpoint = 0")
     shelf.event(BEGIN + timedelta(hours=51), "visit", last["visit"])
     assert backup(shelf.state, tmp_path / "gander.tar", "coop").events == 4
+
+
+def test_the_configuration_in_use_comes_along(shelf: Shelf, tmp_path: Path) -> None:
+    used = tmp_path / "coop.toml"
+    used.write_text("[node]\nname = 'coop'\n")
+    done = backup(shelf.state, tmp_path / "gander.tar", "coop", config=used)
+    assert (done.config, done.key) == (True, True)
+    back = restore(tmp_path / "new", tmp_path / "gander.tar")
+    assert Path(back.config).read_text() == used.read_text()
+    assert Path(back.config).parent == tmp_path / "new"
+    (shelf.state / "device.key").unlink()
+    none = backup(shelf.state, tmp_path / "none.tar", "coop")
+    assert (none.config, none.key) == (False, False)
+    assert restore(tmp_path / "newer", tmp_path / "none.tar").config == ""
+
+
+def test_a_backup_is_no_compressed_file(shelf: Shelf, tar: Path, tmp_path: Path) -> None:
+    for name in ("gander.tar.gz", "gander.tgz", "gander.ZIP"):
+        with pytest.raises(Refused, match=r"plain \.tar"):
+            backup(shelf.state, tmp_path / name, "coop")
+    squeezed = tmp_path / "gander.tar.gz"
+    squeezed.write_bytes(gzip.compress(tar.read_bytes()))
+    with pytest.raises(Refused, match="gunzip"):
+        restore(tmp_path / "new", squeezed)
+    assert not (tmp_path / "new").exists()

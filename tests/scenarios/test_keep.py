@@ -64,9 +64,13 @@ def test_a_backup_beside_a_running_watch_is_restored_and_runs(
     daemon.wait_on()
     daemon.wait(lambda: bool(daemon.events("action")))
     assert gander("label", "last", "jay", state=state).status == 0
-    made = gander("backup", tmp_path / "gander.tar", "--all", state=state)
+    secret, used = tmp_path / "camera", tmp_path / "coop.toml"
+    secret.write_text("hen:word")
+    used.write_text(f"[node]\nname = 'coop'\n[[camera]]\ncredentials = '{secret}'\n")
+    made = gander("backup", tmp_path / "gander.tar", "--all", "--config", used, state=state)
     assert made.status == 0, made.err
     assert "private key" in made.out
+    assert f"passwords are not in it: keep a copy of {secret}" in made.out
     exported = gander("export", tmp_path / "out", state=state)
     assert exported.status == 0, exported.err
     refused = gander("restore", tmp_path / "gander.tar", "--force", state=state)
@@ -77,6 +81,7 @@ def test_a_backup_beside_a_running_watch_is_restored_and_runs(
     new = tmp_path / "new"
     back = gander("restore", tmp_path / "gander.tar", state=new)
     assert back.status == 0, back.err
+    assert f"its configuration is {new / 'gander.toml'}" in back.out
     visits = gander("visits", "--json", state=new).objects[:-1]
     assert [visit["owner"] for visit in visits] == ["jay"]
     names = [gander("bundle", "list", state=where).out for where in (state, new)]
