@@ -23,6 +23,7 @@ from edge.self_test import self_test
 from edge.values import Kind
 
 _PICTURE_S = 20.0  # a camera may take so long to begin
+_ANSWER_S = 10.0  # a healthy daemon answers in milliseconds, a busy one in a second
 
 
 def examine(config: Config, state: Path, full: bool) -> Iterator[Finding]:
@@ -54,7 +55,7 @@ def _done(what: str, check: Iterable[Finding]) -> Iterator[Finding]:
 def _daemon(config: Config, state: Path) -> Iterator[Finding]:
     """The running daemon; else what it would work with. The cameras are opened only where no daemon can have them."""
     try:
-        status: Mapping[str, Any] = ask(state, "status")
+        status: Mapping[str, Any] = ask(state, "status", timeout_s=_ANSWER_S)
     except NotRunning:
         if state_check.taken(state):
             yield Finding(
@@ -166,7 +167,9 @@ def _first_picture(source: FrameSource) -> tuple[int, ...] | None:
 
 
 def _running(status: Mapping[str, Any]) -> Iterator[Finding]:
-    yield Finding("ok", "daemon", f"runs since {status['uptime_s'] / 3600:.1f} h, mode {status['mode']}")
+    minutes = status["uptime_s"] / 60
+    long = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+    yield Finding("ok", "daemon", f"has run for {long}, mode {status['mode']}")
     for problem in status["problems"]:
         yield Finding("problem", "daemon", problem["what"], problem["advice"])
     for camera in status["cameras"]:

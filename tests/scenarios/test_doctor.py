@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_a_running_daemon_is_asked_not_disturbed(start: Callable[..., Daemon]) -
     daemon.wait(daemon.running)
     answer = gander("doctor", "--json", state=daemon.state)
     found = findings(answer)
-    assert "runs since" in found["daemon"][0][1]
+    assert "has run for 0 min, mode armed" in found["daemon"][0][1]
     assert "pictures" in found["camera cam"][0][1], "the daemon owns the camera"
     assert daemon.status()["frames"] > 0
 
@@ -160,6 +161,21 @@ def test_a_daemon_that_is_only_starting_keeps_its_camera(state: Path) -> None:
     assert "is starting, or ending" in found["daemon"][0][1]
     assert not [what for what in found if what.startswith("camera")], "it is the daemon's"
     assert "is not running" in findings(gander("doctor", "--json", state=state))["daemon"][0][1]
+
+
+def test_a_daemon_that_hangs_is_a_finding_and_nobody_waits_long(start: Callable[..., Daemon]) -> None:
+    daemon = start()
+    daemon.wait(daemon.running)
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        answer = gander("doctor", "--json", state=daemon.state, timeout=60)  # less than a command's patience
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+    assert (answer.status, answer.err) == (1, "")
+    found = findings(answer)
+    assert found["daemon"][0][0] == "problem"
+    assert "does not answer" in found["daemon"][0][1]
+    assert not [what for what in found if what.startswith("camera")], "it still has its camera"
 
 
 def test_a_daemon_of_another_version_is_a_finding(state: Path) -> None:
