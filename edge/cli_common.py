@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -80,10 +82,27 @@ def enter(app: typer.Typer) -> None:
         app()
     except (Refused, StateError) as error:
         err.print(f"gander: {error}", markup=False, soft_wrap=True)
-        sys.exit(2)
+        _leave(2)
     except GanderError as error:
         err.print(f"gander: {error}", markup=False, soft_wrap=True)
-        sys.exit(1)
+        _leave(1)
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        _leave(end.code or 0)
+
+
+def _leave(status: int) -> NoReturn:
+    """End with this status, also beside a thread that is stuck in a camera's read.
+
+    OpenCV aborts the process when such a read returns while the interpreter is being taken down.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(thread.name.startswith("capture-") for thread in threading.enumerate()):
+        logging.shutdown()
+        os._exit(status)  # everything of ours is closed by now: the appliance's ExitStack has ended
+    sys.exit(status)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -39,7 +39,9 @@ class CameraConfig(Section):
         min_length=1,
         description="picamera, /dev/video0, rtsp://…, http://… (MJPEG), a clip, a folder of pictures, synthetic:SCENE",
     )
-    credentials: str = Field("", description="File holding user:password of a network camera; never put it in source")
+    credentials: str = Field(
+        "", description="File of a network camera's user:password; never in source ({user}, {password} may stand there)"
+    )
     fps: float = Field(15.0, ge=0.2, le=60.0, description="Pictures per second")
     size: tuple[int, int] = Field((1280, 720), description="Width and height, where the source can choose")
     rotate: Literal[0, 90, 180, 270] = Field(0, description="Degrees to turn the picture by, clockwise")
