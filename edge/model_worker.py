@@ -6,6 +6,7 @@ The worker sees end of file on its socket when its parent is gone, and ends.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import mmap
 import os
@@ -261,7 +262,8 @@ def main() -> None:
 
     look(np.zeros((64, 64, 3), np.uint8))  # the first run is slow: not at the first visitor
     questions.send(_READY.pack(0))
-    serve(look, questions, crops)
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # the parent was killed in mid-question
+        serve(look, questions, crops)
 
 
 if __name__ == "__main__":
