@@ -230,7 +230,7 @@ class Appliance:
             "clock_known": desk.clock.known(),
             "mode": settings.mode.value,
             "paused": self.owner.paused(),
-            "source": ", ".join(camera.source for camera in desk.config.camera),
+            "source": ", ".join(camera.shown for camera in desk.config.camera),
             "cameras": [capture.status() for capture in watch.cameras.captures],
             "frames": watch.frames,
             "dropped": watch.cameras.dropped,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from edge.database import EVENTS, OWNER, reader
 
@@ -112,6 +112,10 @@ class Books:
         sql = "SELECT coalesce(sum(bytes), 0) FROM picture WHERE wall >= ? AND wall < ?"
         return int(self._ask(sql, (day, f"{day}U")).fetchone()[0])  # U follows the T between date and time
 
+    def labelled(self, id_: str) -> bool:
+        """Whether the owner's word keeps this picture, now."""
+        return bool(self._ask(f"SELECT count(*) FROM picture WHERE id = ? AND {_LABELLED}", (id_,)).fetchone()[0])  # noqa: S608
+
     def unknown(self, ids: Iterable[str]) -> list[str]:
         """Those of the ids that no picture has."""
         has = "SELECT 1 FROM picture WHERE id = ?"
@@ -121,6 +125,12 @@ class Books:
         """Camera and end of the visits of people since that moment."""
         sql = "SELECT camera, coalesce(ended, started) FROM visit WHERE id > ? AND kind = 'person' AND started >= ?"
         return [(row[0], row[1]) for row in self._ask(sql, (_first_id(since), since))]
+
+
+def is_inside(path: str) -> bool:
+    """Whether a picture's path, as a row has it, stays in the folder of pictures: a row may be damaged."""
+    parts = PurePosixPath(path)
+    return not parts.is_absolute() and ".." not in parts.parts
 
 
 @contextmanager

@@ -83,7 +83,7 @@ class Capture:
         """How the camera is, for `gander status`. `silent_s`: seconds since its last frame was taken up."""
         return {
             "id": self.camera.id,
-            "source": self.camera.source,
+            "source": self.camera.shown,
             "trouble": self._source.trouble,
             "reopened": self._source.reopened,
             "frames": self.delivered,

@@ -19,7 +19,7 @@ def check(config: Config, state: Path) -> Iterator[str]:
     kinds = chosen.kinds
     for camera in config.camera:
         open_source(camera)
-        yield f"camera {camera.id}: {camera.source}, {camera.fps:g} pictures a second"
+        yield f"camera {camera.id}: {camera.shown}, {camera.fps:g} pictures a second"
     for model, bundle, count in zip(chosen.models, bundles, threads(config.models), strict=False):
         what = ("a demonstration: " if bundle.manifest.demo else "") + f"{len(bundle.labels)} labels"
         signer = bundle.manifest.signer or "nobody"

@@ -49,6 +49,13 @@ class CameraConfig(Section):
     zones: list[Polygon] = Field([], description="Polygons (x, y in 0..1) where motion counts; none: everywhere")
     masks: list[Polygon] = Field([], description="Privacy masks: painted black before anything else sees the picture")
 
+    @property
+    def shown(self) -> str:
+        """The source as it may be said aloud: cameras take passwords in their query, too."""
+        if "://" not in self.source:
+            return self.source
+        return re.sub(r"://.*@", "://", self.source.partition("?")[0])
+
     @model_validator(mode="after")
     def _size(self) -> CameraConfig:
         if not all(64 <= side <= 8192 for side in self.size):

@@ -139,11 +139,11 @@ def _camera(camera: CameraConfig) -> Iterator[Finding]:
         return
     if shape is None:
         yield Finding(
-            "problem", name, f"{camera.source}: {source.trouble or f'no picture within {_PICTURE_S:.0f} s'}",
+            "problem", name, f"{camera.shown}: {source.trouble or f'no picture within {_PICTURE_S:.0f} s'}",
             "look at its power, cable, address and credentials",
         )  # fmt: skip
     else:
-        yield Finding("ok", name, f"{camera.source}: a picture of {shape[1]}x{shape[0]}")
+        yield Finding("ok", name, f"{camera.shown}: a picture of {shape[1]}x{shape[0]}")
 
 
 def _first_picture(source: FrameSource) -> tuple[int, ...] | None:

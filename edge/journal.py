@@ -228,7 +228,9 @@ def dump(value: Any) -> str:
 
 def events_after(connection: sqlite3.Connection, place: int, limit: int = 500) -> list[tuple[int, dict[str, Any]]]:
     """Events committed after `place` (0: from the start), in the order of their commit, each with its own place."""
-    rows = connection.execute("SELECT place, json FROM event WHERE place > ? ORDER BY place LIMIT ?", (place, limit))
+    rows = connection.execute(
+        "SELECT place, json FROM event WHERE place > ? AND json_valid(json) ORDER BY place LIMIT ?", (place, limit)
+    )
     return [(row[0], json.loads(row[1])) for row in rows]
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from edge.clock import Clock, Ids, iso
-from edge.errors import Refused
+from edge.errors import GanderError, Refused, StateError
 from edge.journal import EVENTS, Journal, reader
 from edge.values import Event, Mode
 
@@ -52,6 +53,8 @@ class Owner:
         """`off` ends a pulse that is under way when the owner says stop."""
         self._journal, self._clock, self._node, self._off = journal, clock, node, off
         self._ids = Ids()
+        self._turn = threading.Lock()  # guards `settings` and the numbers: commands come from many threads
+        self._newest = {"mode": 0, "pause": 0}
         kept: dict[str, str] = journal.ask(lambda owner: dict(owner.execute("SELECT name, value FROM setting")), 30.0)
         pause = None
         if until := kept.get("paused_until"):
@@ -68,12 +71,32 @@ class Owner:
             wanted = Mode(mode)
         except ValueError:
             raise Refused(f"mode {mode}: there is no such mode; use one of {', '.join(Mode)}") from None
+        number = self._number("mode")
         if wanted is not Mode.ARMED:
-            self.settings = Settings(wanted, self.settings.pause)
+            self._change(mode=wanted)
             self._off()
-        self._keep({"mode": wanted.value}, who, f"mode {wanted}")
-        self.settings = Settings(wanted, self.settings.pause)
+        try:
+            self._keep({"mode": wanted.value}, who, f"mode {wanted}")
+        except StateError:
+            # It may be kept all the same, after so long: then what holds now is kept after it.
+            self._journal.later(lambda owner: _set(owner, {"mode": self.settings.mode.value}))
+            raise
+        if not self._change("mode", number, mode=wanted):
+            raise GanderError(f"mode {wanted}: a later command came before it was kept; mode is {self.settings.mode}")
         return f"mode is {wanted}"
+
+    def _number(self, what: str) -> int:
+        with self._turn:
+            self._newest[what] += 1
+            return self._newest[what]
+
+    def _change(self, what: str = "", number: int = 0, **changes: Any) -> bool:
+        """Replace settings, unless a command of the same kind came after `number`."""
+        with self._turn:
+            if what and self._newest[what] != number:
+                return False
+            self.settings = replace(self.settings, **changes)
+            return True
 
     def pause(self, seconds: float, who: str) -> str:
         """Nothing fires for `seconds`; 0 ends a pause."""
@@ -81,8 +104,9 @@ class Owner:
             raise Refused(f"pause {seconds:g} s: give 0 (end the pause) to 7 days")
         until = datetime.now(UTC) + timedelta(seconds=seconds)
         pause = Pause(until, boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME) + seconds)
+        number = self._number("pause")
         if seconds:
-            self.settings = Settings(self.settings.mode, pause)
+            self._change(pause=pause)
             self._off()
         kept = {
             "paused_until": until.isoformat(),
@@ -90,7 +114,8 @@ class Owner:
             "paused_until_boot_s": str(pause.until_boot_s),
         }
         self._keep(kept, who, f"pause {seconds:g}")
-        self.settings = Settings(self.settings.mode, pause)
+        if not self._change("pause", number, pause=pause):
+            raise GanderError(f"pause {seconds:g} s: a later command came before it was kept")
         return f"nothing fires until {iso(until)}" if seconds else "the pause has ended"
 
     def label(self, visit: str, label: str, who: str, note: str = "") -> str:
@@ -112,10 +137,7 @@ class Owner:
         return f"visit {visit_id} was a {label}"
 
     def _keep(self, settings: dict[str, str], who: str, command: str) -> None:
-        def work(owner: sqlite3.Connection) -> None:
-            owner.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", settings.items())
-
-        self._journal.ask(work)
+        self._journal.ask(lambda owner: _set(owner, settings))
         self.audit(who, command)
 
     def audit(self, who: str, command: str, answer: str = "done") -> None:
@@ -131,6 +153,10 @@ class Owner:
         body |= {"clock_ok": self._clock.known(), "media_time": None, "command": command, "who": who}
         body |= {"answer": answer, "replayed": False}
         self._journal.event(Event(event_id, "command", body))
+
+
+def _set(owner: sqlite3.Connection, settings: dict[str, str]) -> None:
+    owner.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", settings.items())
 
 
 def find_visit(events: sqlite3.Connection, text: str) -> str:

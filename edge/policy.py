@@ -142,15 +142,30 @@ class Policy:
         return None
 
     def test(
-        self, deterrent: DeterrentConfig, mode: Mode, paused: bool, ready: bool, wall: datetime, clock_known: bool
+        self,
+        deterrent: DeterrentConfig,
+        mode: Mode,
+        paused: bool,
+        ready: bool,
+        wall: datetime,
+        clock_known: bool,
+        person: bool,
+        rested: bool,
     ) -> Reason | None:
-        """What speaks against a test fire the owner asks for: not a person, not a limit, but a night's rest."""
+        """What speaks against a test fire the owner asks for. `person`: one was just seen; `rested`: since the last.
+
+        Whoever tests in maintenance stands before it and knows; armed, it may be somebody far away who does not.
+        """
         if mode is Mode.OBSERVE:
             return Reason.OBSERVE
         if paused:
             return Reason.PAUSED
         if not (deterrent.enabled and ready):
             return Reason.NO_CONTROLLER
+        if deterrent.harms and person and mode is Mode.ARMED:
+            return Reason.PERSON_VETO
+        if not rested:
+            return Reason.COOLDOWN
         return _quiet(deterrent, wall, clock_known)
 
     def _quota_used(self, visit: Visit, history: History, moment: Moment) -> bool:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from edge.books import is_inside
 from edge.database import EVENTS, reader
 from edge.journal import events_after, last_place
 
@@ -91,6 +92,12 @@ class Reading:
         )
         return {row[0]: int(row[1]) for row in rows}
 
+    def may_leave(self, id_: str, people: bool) -> bool:
+        """Whether a picture is still there and may leave this machine."""
+        connection = self._open()
+        row = connection.execute("SELECT person FROM picture WHERE id = ?", (id_,)).fetchone() if connection else None
+        return row is not None and (people or row[0] == 0)
+
     def picture(self, id_: str, people: bool) -> bytes | None:
         """A picture's JPEG bytes, where it is there and may leave this machine.
 
@@ -98,7 +105,7 @@ class Reading:
         """
         connection = self._open()
         row = connection.execute("SELECT * FROM picture WHERE id = ?", (id_,)).fetchone() if connection else None
-        if row is None or not (people or row["person"] == 0):
+        if row is None or not (people or row["person"] == 0) or not is_inside(row["path"]):
             return None
         path = self._state / "pictures" / row["path"]
         try:

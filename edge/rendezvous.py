@@ -144,7 +144,7 @@ class Rendezvous:
             worker.name,
             worker.role,
             Fate.LATE if late else answer.fate,
-            _NOTHING if late else answer.label_p,
+            answer.label_p,  # of a late one too: it gives no verdict, but a person in it is a person
             asked.at_ns,
             at_ns,
             answer.invoke_ns / 1e6,

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from edge.books import PLAUSIBLE, Books, Kept, Stock, open_books
+from edge.books import PLAUSIBLE, Books, Kept, Stock, is_inside, open_books
 from edge.clock import Clock, iso
 from edge.config import Config, MediaConfig
 from edge.database import wall_of
@@ -233,7 +233,7 @@ class Retention:
             ordinary = books.oldest(threat=False, limit=self._slice)
             kept += ordinary
             kept += books.oldest(threat=True, limit=self._slice) if len(ordinary) < self._slice else []
-        self._delete(choose(dict.fromkeys(kept), limits, excess), done)
+        self._delete(choose(dict.fromkeys(kept), limits, excess), done, books)
         return done
 
     def _limits(self, books: Books) -> Limits:
@@ -253,10 +253,15 @@ class Retention:
         disk = shutil.disk_usage(self._state)
         return round(self._config.min_free * disk.total) - disk.free
 
-    def _delete(self, pictures: list[Kept], done: Pruned) -> None:
+    def _delete(self, chosen: list[Kept], done: Pruned, books: Books) -> None:
         """Files before rows: a crash in between leaves rows without files, which are chosen again."""
-        for picture in pictures:
+        pictures = []
+        for picture in chosen:
             path = self._folder / picture.path
+            # On a card that stalls the owner may have labelled it since it was chosen.
+            if books.labelled(picture.id) or not is_inside(picture.path):
+                continue
+            pictures.append(picture)
             done.bytes += picture.bytes if path.exists() else 0
             path.unlink(missing_ok=True)
         done.pictures = len(pictures)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 _PERIOD_S = 5.0
 _REST_S = 60.0  # a camera that comes and goes is told of once a minute, not at every turn
@@ -34,8 +38,12 @@ class Rounds:
         known: list[str] = []
         told_at: float | None = None
         while not self._closing.wait(self._period_s):
-            found: list[dict[str, str]] = self._look()["problems"]
-            now = [problem["what"] for problem in found]
+            try:
+                found: list[dict[str, str]] = self._look()["problems"]
+            except OSError as error:  # a dying card: the next look may do
+                log.warning("how it is cannot be told: %s", error)
+                continue
+            now = [re.sub(r"[\d.]+", "#", problem["what"]) for problem in found]  # a figure that moves is no news
             rested = told_at is None or time.monotonic() - told_at >= self._rest_s
             if now != known and rested:
                 self._tell(found)

@@ -19,7 +19,7 @@ from edge.lineup import Lineup
 from edge.policy import Acted, History, Moment, Policy
 from edge.record import Record, Step
 from edge.rendezvous import NO_DEADLINE, Rendezvous
-from edge.values import Action, Box, Decision, Frame, Image, Kind, Mode, Motion, Order, Verdict, Visit
+from edge.values import Action, Box, Decision, Frame, Image, Kind, Mode, Motion, Order, Prediction, Verdict, Visit
 from edge.visits import Visits
 
 _MS = 1_000_000
@@ -96,6 +96,8 @@ class Watch:
         self._successor: Brain | None = None
         self._tests: queue.SimpleQueue[_Test] = queue.SimpleQueue()
         self._disturbed_until = 0.0  # media time
+        self._media_time = 0.0  # of the last question
+        self._tested: dict[str, float] = {}  # when each deterrent was last tried, monotonic seconds
         self.frames = 0
 
     def run(self) -> None:
@@ -138,23 +140,38 @@ class Watch:
             visit = visits.acted(visit.id)
         in_ms = {name: ns / _MS for name, ns in timings.items()}
         self._record.step(Step(frame, crop, visit, verdict, decision, action, in_ms, person))
-        self._record.settled(brain.rendezvous.settled())
+        self._settle()
 
     def _tend(self) -> None:
         """Nobody to ask about: look after the models, which load, die and hang whether a camera works or not."""
         self.brain.rendezvous.tend()
-        self._record.settled(self.brain.rendezvous.settled())
+        self._settle()
 
     def _weigh(self, frame: Frame, visit: Visit, verdict: Verdict) -> tuple[Visit, bool]:
         """Weigh the answer, if there is one. Returns the visit as it is known now, and whether a person was seen."""
-        if verdict.chosen is None:
-            return visit, False
-        label_p = self.brain.lineup.weighable(verdict.chosen)
-        visit = self.brain.visits[frame.camera].weigh(visit.id, frame, label_p)
-        person = self.brain.lineup.kinds.p(label_p)[Kind.PERSON] >= self._config.evidence.person_p
-        if person:
-            self.history = self.history.with_person(frame.media_time)
+        self._media_time = frame.media_time
+        person = any(self._person(prediction) for prediction in verdict.predictions)
+        if verdict.chosen:
+            label_p = self.brain.lineup.weighable(verdict.chosen)
+            visit = self.brain.visits[frame.camera].weigh(visit.id, frame, label_p)
         return visit, person
+
+    def _person(self, prediction: Prediction) -> bool:
+        """Whether a model saw a person, in time or late; from now on the veto holds."""
+        if not prediction.label_p.size:
+            return False
+        kinds = self.brain.lineup.kinds.p(self.brain.lineup.weighable(prediction))
+        if kinds[Kind.PERSON] < self._config.evidence.person_p:
+            return False
+        self.history = self.history.with_person(self._media_time)
+        return True
+
+    def _settle(self) -> None:
+        """What models said after their verdict: kept, and a person in it vetoes."""
+        settled = self.brain.rendezvous.settled()
+        for _, prediction in settled:
+            self._person(prediction)
+        self._record.settled(settled)
 
     def _moment(self, frame: Frame) -> Moment:
         now_ns = time.monotonic_ns()
@@ -204,14 +221,20 @@ class Watch:
         if not test.done.set_running_or_notify_cancel():
             return
         wall, house, deterrent = datetime.now(UTC), self._house, self._deterrents[test.deterrent]
+        now = time.monotonic()
+        rested = now - self._tested.get(deterrent.id, -1e9) >= deterrent.cooldown_s
+        seen = self.history.person_seen
+        person = seen is not None and self._media_time - seen <= self._config.policy.person_veto_s
         against = self._policy.test(
-            deterrent, house.mode(), house.paused(), self.actuator.ready(), wall, self._clock.known()
+            deterrent, house.mode(), house.paused(), self.actuator.ready(), wall, self._clock.known(), person, rested
         )
         if against:
             test.done.set_exception(GanderError(f"test fire of {deterrent.id}: {against}"))
             return
         expires_ns = time.monotonic_ns() + self._config.policy.order_valid_ms * _MS
         action = self.actuator.fire(self._order(deterrent, wall, expires_ns))
+        self._tested[deterrent.id] = now
+        self._disturbed_until = self._media_time + action.on_ms / 1000 + self._config.policy.settle_s
         self._record.test_fire(action, test.who, wall)
         test.done.set_result(action)
 

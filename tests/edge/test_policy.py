@@ -199,9 +199,21 @@ NIGHT = datetime(2026, 1, 1, 23, 30).astimezone()  # the house's own time
         (Reason.NO_CONTROLLER, LIGHT.model_copy(update={"enabled": False}), {}),
         (Reason.CLOCK_UNKNOWN, SIREN, {"clock_known": False}),
         (Reason.QUIET_HOURS, SIREN, {"wall": NIGHT}),
+        (Reason.COOLDOWN, LIGHT, {"rested": False}),
+        (Reason.PERSON_VETO, SIREN, {"person": True}),
+        (None, SIREN, {"person": True, "mode": Mode.MAINTENANCE}),
+        (None, LIGHT, {"person": True}),
         (None, LIGHT, {"wall": NIGHT}),
     ],
 )
 def test_what_speaks_against_a_test_fire(against: Reason | None, deterrent: DeterrentConfig, changes: dict) -> None:  # type: ignore[type-arg]
-    house = {"mode": Mode.ARMED, "paused": False, "ready": True, "wall": NOON, "clock_known": True} | changes
+    house = {
+        "mode": Mode.ARMED,
+        "paused": False,
+        "ready": True,
+        "wall": NOON,
+        "clock_known": True,
+        "person": False,
+        "rested": True,
+    } | changes
     assert Policy(PolicyConfig(), EvidenceConfig(), [deterrent]).test(deterrent, **house) is against
