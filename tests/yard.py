@@ -73,6 +73,10 @@ class Yard:
         )
         return id_
 
+    def person(self, picture: str) -> None:
+        """A person was seen who may be on it."""
+        self.journal.write("UPDATE picture SET person = 1 WHERE id = ?", picture)
+
     def events(self) -> list[str]:
         """Ids of everything committed."""
         with reader(self.state / EVENTS) as connection:

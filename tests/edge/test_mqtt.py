@@ -265,3 +265,22 @@ def test_certificates_that_are_none(tmp_path: Path) -> None:
         files = {"ca": str(tmp_path / "ca")} if field == "ca" else {"certificate": str(tmp_path / "ca"), "key": "/x"}
         with pytest.raises(ConfigError, match=check):
             Access.read(MqttConfig.model_validate({"host": "broker.lan", **files}), "x")
+
+
+@pytest.mark.parametrize("payload", ['{"id":"\\ud800","value":"armed"}', '{"value":' + "[" * 989 + "]" * 989 + "}"])
+def test_a_message_that_cannot_be_answered_ends_nothing(here: Yard, port: int, ear: Ear, payload: str) -> None:
+    with publishing(here, port):
+        until(lambda: ear.last("yard/availability") == "online")
+        ear.say("yard/mode/set", payload)
+        ear.say("yard/mode/set", '{"id":"after","value":"observe"}')
+        until(lambda: any(result["id"] == "after" and result["ok"] for result in results(ear)))
+
+
+def test_a_picture_that_turns_out_to_show_a_person_is_withdrawn(here: Yard, port: int, ear: Ear) -> None:
+    picture = here.picture(b"\xff\xd8 somebody", person=0)
+    with publishing(here, port):
+        until(lambda: ear.last("yard/availability") == "online")
+        here.visitor("hen", picture=picture)
+        until(lambda: ear.of("yard/image/last"))
+        here.person(picture)
+        until(lambda: ear.of("yard/image/last")[-1].payload == b"")
