@@ -44,7 +44,8 @@ class Board:
     def forget(self) -> None:
         """Whoever was told knows nothing any more: everything is new again."""
         self._told: dict[str, str] = {}
-        self._picture, self._checked_at = "", 0.0
+        self._picture: str | None = None  # the one told; "": told that there is none; None: who knows
+        self._checked_at = 0.0
         self._asked_at = self._full_at = -_FULL_ROUND_S
         self._wanted_at = time.monotonic()
 
@@ -103,31 +104,32 @@ class Board:
             log.debug("%s", error)
             self._status = None
 
-    def _withdrawn(self) -> bool:
+    def _withdrawn(self, picture: str) -> bool:
         """Whether what was told shows a person, as is known now, or its time here is over."""
         if time.monotonic() - self._checked_at < _ROUND_S:
             return False
         self._checked_at = time.monotonic()
         try:
-            return not self._reading.may_leave(self._picture, self._people)
+            return not self._reading.may_leave(picture, self._people)
         except (sqlite3.Error, GanderError):
             return False
 
     def _new_picture(self) -> list[tuple[str, str | bytes]]:
         """The last visitor's picture, as soon as it is there: it is written after its event."""
-        if self._picture and self._withdrawn():
+        if self._picture and self._withdrawn(self._picture):
             self._picture, self._wanted_at = "", -_PICTURE_S  # and not told again
             return [("image/last", b"")]
-        wanted = (self._visitor or {}).get("picture")
-        late = time.monotonic() - self._wanted_at > _PICTURE_S
-        if not self._images or not wanted or wanted == self._picture or late or self._status is None:
-            return []
-        try:
-            data = self._reading.picture(wanted, self._people)
-        except (sqlite3.Error, GanderError) as error:
-            log.debug("%s: %s", self._state, error)
-            return []
-        if data is None:
-            return []
-        self._picture = wanted
-        return [("image/last", data)]
+        wanted = (self._visitor or {}).get("picture") if self._images and self._status is not None else None
+        if wanted and wanted != self._picture and time.monotonic() - self._wanted_at <= _PICTURE_S:
+            try:
+                data = self._reading.picture(wanted, self._people)
+            except (sqlite3.Error, GanderError) as error:
+                log.debug("%s: %s", self._state, error)
+                data = None
+            if data is not None:
+                self._picture = wanted
+                return [("image/last", data)]
+        if self._picture is None:  # a broker keeps what was told in another life, which may be withdrawn since
+            self._picture = ""
+            return [("image/last", b"")]
+        return []

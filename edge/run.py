@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -78,8 +79,9 @@ def follow(state: Path, place: int) -> Iterator[Mapping[str, Any]]:
 class Helper:
     """A process beside the daemon. It ends with its standard input, so it outlives nobody, not even one killed."""
 
-    def __init__(self, name: str, command: Sequence[str]) -> None:
-        self._name, self._command = name, command
+    def __init__(self, name: str, command: Sequence[str], listener: socket.socket | None = None) -> None:
+        """`listener`: a socket it inherits, each time it is started."""
+        self._name, self._command, self._listener = name, command, listener
         self._process: subprocess.Popen[bytes] | None = None
         self._start_at, self._wait_s = 0.0, 1.0
         self._words = b""  # said, but not yet to the end of the line
@@ -100,6 +102,8 @@ class Helper:
 
     def stop(self) -> None:
         """Let it finish, and end it where that takes too long."""
+        if self._listener:
+            self._listener.close()
         if self._process is None:
             return
         if self._process.stdin:
@@ -113,7 +117,10 @@ class Helper:
     def _start(self) -> None:
         pipe = subprocess.PIPE
         # In a session of its own, so that Ctrl-C at the terminal is for the daemon, and this one still tells its end.
-        self._process = subprocess.Popen(self._command, stdin=pipe, stderr=pipe, start_new_session=True)
+        inherits = [self._listener.fileno()] if self._listener else []
+        self._process = subprocess.Popen(
+            self._command, stdin=pipe, stderr=pipe, start_new_session=True, pass_fds=inherits
+        )
         assert self._process.stderr
         os.set_blocking(self._process.stderr.fileno(), False)
 
@@ -139,8 +146,9 @@ def _feed(config: Config, arguments: Sequence[str]) -> tuple[list[str], list[Hel
     """What to say at first, and the processes that publish: with a broker of their own where none is configured."""
     chosen, notes, helpers = list(arguments), [], []
     if not config.mqtt.host and broker.available():
-        port = broker.free_port()
-        helpers.append(Helper("broker", [sys.executable, "-m", "edge.publishers.broker", str(port)]))
+        listener = broker.listen()
+        port = listener.getsockname()[1]
+        helpers.append(Helper("broker", broker.command(listener), listener))
         # No pictures, which are no text to read along, unless they were asked for.
         desk = ["mqtt.host=127.0.0.1", f"mqtt.port={port}", "mqtt.tls=false", "mqtt.version='3.1.1'"]
         images = [] if "images" in config.mqtt.model_fields_set else ["mqtt.images=false"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge.publishers.broker import free_port
+from edge.publishers import broker
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +87,11 @@ def until(condition: Callable[[], object], seconds: float = 30) -> None:
 
 
 @contextlib.contextmanager
-def desk_broker(port: int | None = None) -> Iterator[int]:
+def desk_broker() -> Iterator[int]:
     """The desk's own broker, as `gander run` starts it. Yields its port."""
-    port = port or free_port()
-    process = subprocess.Popen([sys.executable, "-m", "edge.publishers.broker", str(port)], stdin=subprocess.PIPE)
+    with broker.listen() as listener:
+        process = subprocess.Popen(broker.command(listener), stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
+        port = listener.getsockname()[1]
     try:
         yield port
     finally:

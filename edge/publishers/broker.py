@@ -1,8 +1,9 @@
-"""A small MQTT broker for a desk, on loopback only; a process of its own: `python -m edge.publishers.broker PORT`."""
+"""A small MQTT broker for a desk, on loopback only; a process of its own: `python -m edge.publishers.broker FD`."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import logging
 import os
@@ -18,30 +19,41 @@ def available() -> bool:
     return importlib.util.find_spec("amqtt") is not None
 
 
-def free_port() -> int:
-    """The usual port on loopback, or any other where that is taken."""
+def listen() -> socket.socket:
+    """A socket that listens on loopback, at the usual port, or at any other where that is taken.
+
+    Whoever serves inherits it: so the port is nobody else's in between, nor while a broker that died is started again.
+    """
     for port in (_USUAL, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+            listener.listen()
+        except OSError:
+            listener.close()
+        else:
+            return listener
     raise OSError("there is no free port on 127.0.0.1")
 
 
-async def serve(port: int) -> None:
+def command(listener: socket.socket) -> list[str]:
+    """What to start as a process that inherits `listener`."""
+    return [sys.executable, "-m", "edge.publishers.broker", str(listener.fileno())]
+
+
+async def serve(listener: socket.socket) -> None:
     """Serve until standard input ends, which it does with the process that began this one."""
     from amqtt.broker import Broker
 
     broker = Broker(
         {
-            "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}", "max_connections": 64}},
+            "listeners": {"default": {"type": "external"}},
             "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
         }
     )
     await broker.start()
+    await asyncio.start_server(functools.partial(broker.stream_connected, listener_name="default"), sock=listener)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)
     os._exit(0)  # it keeps nothing, and its own way to end waits for ever for a client that was killed
 
@@ -49,7 +61,7 @@ async def serve(port: int) -> None:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who began this: it ends the others first
     logging.disable(logging.CRITICAL)  # it tells of every client's every step
-    asyncio.run(serve(int(sys.argv[1])))
+    asyncio.run(serve(socket.socket(fileno=int(sys.argv[1]))))
 
 
 if __name__ == "__main__":

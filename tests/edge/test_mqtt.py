@@ -115,9 +115,10 @@ def test_commands_are_obeyed_and_answered_once(here: Yard, port: int, ear: Ear) 
         ear.say("yard/model/install/set", "jay-2.gander")
         ear.say("yard/label/set", '{"visit": "last", "label": "fox"}')
         until(lambda: len(results(ear)) == 4)
-        assert results(ear)[0] == {"id": "a1", "command": "mode/set", "ok": True, "answer": "mode done"}
-        assert [name for name, _, _ in here.commands] == ["mode", "pause", "install", "label"]
-        assert here.commands[2][2] == {"path": str(here.state / "incoming" / "jay-2.gander")}
+        assert {"id": "a1", "command": "mode/set", "ok": True, "answer": "mode done"} in results(ear)
+        done = {name: arguments for name, _, arguments in here.commands}
+        assert [name for name in done if name != "install"] == ["mode", "pause", "label"], "an install goes its own way"
+        assert done["install"] == {"path": str(here.state / "incoming" / "jay-2.gander")}
         assert all(who.endswith(" via mqtt") for _, who, _ in here.commands)
         ear.say("yard/mode/set", json.dumps({"value": "armed", "id": "a1"}))
         ear.say("yard/mode/set", "attack")
@@ -281,6 +282,6 @@ def test_a_picture_that_turns_out_to_show_a_person_is_withdrawn(here: Yard, port
     with publishing(here, port):
         until(lambda: ear.last("yard/availability") == "online")
         here.visitor("hen", picture=picture)
-        until(lambda: ear.of("yard/image/last"))
+        until(lambda: ear.of("yard/image/last")[-1:] and ear.of("yard/image/last")[-1].payload)
         here.person(picture)
         until(lambda: ear.of("yard/image/last")[-1].payload == b"")

@@ -98,7 +98,8 @@ class Host:
         self.seq += not again
         length = count * on + (count - 1) * off
         valid = self.armed and self.now - self.alive_at < SILENCE_MS and session == SESSION and self.seq > self.used
-        valid = valid and 0 <= age <= ORDER_MS and length <= LIMITS.get(channel, 0) and on > 0 and count > 0
+        limit = LIMITS.get(channel, 0)
+        valid = valid and 0 <= age <= ORDER_MS and length <= limit and off <= limit and on > 0 and count > 0
         spans = self.allowed.get(channel, [])
         if valid:
             spans.append((self.now, self.now + length))

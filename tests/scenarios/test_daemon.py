@@ -58,7 +58,7 @@ def test_limits_outlast_a_restart(start: Callable[..., Daemon]) -> None:
     daemon.wait(lambda: bool(daemon.events("action")))
     daemon.process.kill()
     daemon.process.wait()
-    again = start("deterrent.0.cooldown_s=600")
+    again = start("deterrent.0.cooldown_s=600", "policy.person_veto_s=0")  # who was there may have been a person
     again.wait(lambda: bool(again.events("suppressed")))
     assert len(again.events("action")) == 1
     assert again.events("suppressed")[0]["reason"] == "cooldown"
