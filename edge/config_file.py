@@ -33,7 +33,7 @@ def load(path: Path | None, overrides: list[str] | tuple[str, ...] = ()) -> Conf
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_first(error)}") from None
+        raise ConfigError(f"{where}: {first_problem(error)}") from None
 
 
 def state_directory(config: Config, chosen: Path | None) -> Path:
@@ -75,7 +75,7 @@ def _override(raw: dict[str, Any], text: str) -> None:
     here[last] = parsed
 
 
-def _first(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
     """The first thing to mend, in one line."""
     problems = error.errors()
     first = problems[0]

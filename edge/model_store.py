@@ -84,18 +84,19 @@ class ModelStore:
         return verify(self.find(name), self.trusted(), self._config.allow_unsigned)
 
     def find(self, name: str) -> Path:
-        """The file of a bundle: a path as it is, else an installed one, whose version may be left out."""
+        """The file of a bundle: a path as it is, else an installed one; of a name without a version the newest."""
         if name.endswith(SUFFIX):
             return Path(name)
         exact = self._folder / f"{name}{SUFFIX}"
         if exact.exists():
             return exact
         found = [path for path in self._files() if path.stem.rpartition("-")[0] == name]
-        if len(found) == 1:
-            return found[0]
+        if found:
+            return max(found, key=lambda path: read(path).manifest.serial) if len(found) > 1 else found[0]
         there = ", ".join(path.stem for path in self._files()) or "none is installed"
-        what = "fits several" if found else "is not installed"
-        raise BundleError(f"model {name}: {what}; there are: {there} (a file's path, ending in {SUFFIX}, will also do)")
+        raise BundleError(
+            f"model {name}: is not installed; there are: {there} (a file's path, ending in {SUFFIX}, will also do)"
+        )
 
     def installed(self) -> list[Installed]:
         roles = self._roles()

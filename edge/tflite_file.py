@@ -33,6 +33,7 @@ class Tensor:
 class ModelFile:
     """What the file says. `last_steps` names, per output, the step that made it, or is "" for one of no meaning here.
 
+    `steps`: the built-in operators used, each with its version.
     `mean`, `std`: normalisation of the input by the file's metadata, where it carries that.
     `label_file`: the associated file with the labels, where it carries one.
     """
@@ -41,6 +42,7 @@ class ModelFile:
     outputs: tuple[Tensor, ...]
     last_steps: tuple[str, ...]
     custom_steps: tuple[str, ...] = ()
+    steps: tuple[tuple[int, int], ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     label_file: bytes | None = field(default=None, repr=False)
@@ -121,6 +123,7 @@ def _read(data: bytes) -> ModelFile:
     graph = graphs[0]
     tensors = graph.tables(0)
     codes = [(max(c.integer(0, "<b"), c.integer(3)), c.text(1)) for c in model.tables(1)]
+    versions = [c.integer(2, default=1) for c in model.tables(1)]
     makers: dict[int, tuple[int, tuple[int, ...]]] = {}
     for operator in graph.tables(3):
         code = codes[operator.integer(0, "<I")][0]
@@ -133,6 +136,7 @@ def _read(data: bytes) -> ModelFile:
         outputs=tuple(_tensor(tensors[i]) for i in outputs),
         last_steps=tuple(_last_step(i, makers) for i in outputs),
         custom_steps=tuple(text for code, text in codes if code == _CUSTOM),
+        steps=tuple((code, version) for (code, _), version in zip(codes, versions, strict=True)),
         mean=mean,
         std=std,
         label_file=_associated(data, label_name),

@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 from edge import bundle, keys
 from edge.bundle import Bundle, Golden
 from edge.clock import iso
+from edge.config import ModelsConfig
 from edge.errors import BundleError, Refused, StateError
 from edge.manifest import Manifest
+from edge.model_store import ModelStore
 from edge.self_test import run_apart, self_test
 from tests import tiny_tflite
 
@@ -361,3 +363,15 @@ def test_wrong_key_files_are_refused_in_one_line(tmp_path: Path) -> None:
         keys.generate(tmp_path / "no such folder" / "k")
     with pytest.raises(Refused, match="on one line"):
         keys.generate(tmp_path / "k2", "two\nlines")
+
+
+def test_a_name_without_a_version_means_the_newest_installed(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for version, serial in (("9", 9), ("10", 10), ("2", 2)):
+        written(folder, version=version, serial=serial)
+    written(folder, name="tiny-other", serial=99)
+    store = ModelStore(tmp_path, ModelsConfig())
+    assert [store.find(name).name for name in ("tiny", "tiny-9")] == ["tiny-10.gander", "tiny-9.gander"]
+    with pytest.raises(BundleError, match=r"small: is not installed; there are: tiny-10, "):
+        store.find("small")
