@@ -30,7 +30,8 @@ td { border-bottom: 1px solid var(--line) } td.n { text-align: right }
 figure { margin: 1rem 0 } figure svg { max-width: 100%; height: auto }
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .7rem }
 .sheet div { font-size: .8rem; line-height: 1.3; overflow-wrap: anywhere }
-.sheet img { width: 100%; aspect-ratio: 1; object-fit: contain; background: #eef0f1; border-radius: 4px; display: block }
+.sheet img { width: 100%; aspect-ratio: 1; object-fit: contain; background: #eef0f1; border-radius: 4px;
+  display: block }
 .sheet .bad { color: var(--bad) }
 """
 _THUMB = 180

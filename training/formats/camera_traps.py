@@ -1,0 +1,55 @@
+"""COCO Camera Traps: one JSON of images, annotations and categories, as the big collections of such pictures use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edge.errors import Refused
+from edge.values import Box
+from training.formats import Row
+from training.formats.table import moment
+
+_SHAPE = "it needs images (id, file_name), annotations (image_id, category_id) and categories (id, name)"
+
+
+def read(file: Path) -> Iterator[Row]:
+    """Each annotation is a row: with its box where it has one. Raises `Refused`."""
+    try:
+        content = json.loads(file.read_text("utf-8"))
+        names = {category["id"]: str(category["name"]) for category in content["categories"]}
+        images = {image["id"]: image for image in content["images"]}
+        annotations = [(images[one["image_id"]], names[one["category_id"]], one) for one in content["annotations"]]
+    except OSError as error:
+        raise Refused(f"{file}: {error.strerror}; give a COCO Camera Traps JSON") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refused(f"{file}: not COCO Camera Traps ({type(error).__name__}: {error}); {_SHAPE}") from None
+    missing = [image["file_name"] for image, _, _ in annotations if not (file.parent / image["file_name"]).is_file()]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise Refused(f"{file}: no file {missing[0]!r}{more}; paths are relative to {file.parent}")
+    for number, (image, label, one) in enumerate(annotations):
+        camera = str(image.get("location", ""))
+        yield Row(
+            file.parent / image["file_name"],
+            label,
+            f"{file.name} annotation {number}",
+            group=str(image.get("seq_id") or ""),
+            source=camera,
+            camera=camera,
+            wall=moment(str(image.get("datetime") or image.get("date_captured") or "")),
+            box=_box(one, image),
+        )
+
+
+def _box(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> Box | None:
+    """Pixels to fractions; None where there is none, or none that lies in the picture."""
+    try:
+        x, y, w, h = (float(number) for number in annotation["bbox"])
+        width, height = float(image["width"]), float(image["height"])
+        left, top = max(x / width, 0.0), max(y / height, 0.0)
+        return Box(left, top, min(w / width, 1.0 - left), min(h / height, 1.0 - top)) if w > 0 < h else None
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None

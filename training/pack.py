@@ -1,0 +1,111 @@
+"""The bundle: manifest, golden answers and report around the chosen file, signed with the laptop's key."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from edge import keys
+from edge.bundle import Bundle, Golden, write
+from edge.config import LabelsConfig
+from edge.evidence import Kinds
+from edge.manifest import Calibration, DataFacts, Manifest
+from edge.self_test import render_crops, run_apart
+from edge.values import Image, Kind
+from training.convert import Converted
+from training.dataset import Picture, load
+from training.recipe import Recipe
+
+_SIDE = 256  # of golden pictures: enough to know an animal by, and small in a file
+
+
+def key_path() -> Path:
+    """The laptop's own key, unless told otherwise."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "gander" / "laptop.key"
+
+
+def laptop_key(path: Path | None = None) -> keys.SigningKey:
+    """The key bundles are signed with; made at the first call. Raises `Refused` for a file that is no key."""
+    path = path or key_path()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return keys.load_or_generate(path, "laptop")
+
+
+def suggested_kinds(labels: Sequence[str], globs: LabelsConfig) -> LabelsConfig:
+    """The recipe's globs, as far as they fit a label there is."""
+
+    def fitting(patterns: Sequence[str]) -> list[str]:
+        return [glob for glob in patterns if any(fnmatchcase(label, glob) for label in labels)]
+
+    return LabelsConfig(threat=fitting(globs.threat), resident=fitting(globs.resident), person=fitting(globs.person))
+
+
+def manifest(
+    recipe: Recipe,
+    labels: Sequence[str],
+    converted: Converted,
+    pictures: Sequence[Picture],
+    hashes: Mapping[str, str],
+    evaluation: dict[str, JsonValue] | None = None,
+    evidence: Mapping[str, float] | None = None,
+) -> Manifest:
+    """What the bundle says of the model. `pictures` are those it was trained on."""
+    now = datetime.now(UTC)
+    counts = Counter(picture.label for picture in pictures)
+    return Manifest(
+        name=recipe.name,
+        version=f"{now:%Y%m%d.%H%M%S}",
+        serial=int(now.timestamp()),
+        created=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        origin="trained",
+        labels=tuple(labels),
+        input=converted.spec,
+        outputs=converted.outputs,
+        calibration=Calibration(temperature=converted.temperature),
+        evaluation=evaluation,
+        suggested_kinds=suggested_kinds(labels, recipe.labels),
+        suggested_evidence=dict(evidence or {}),
+        recipe=recipe.model_dump_json(),
+        data=DataFacts(hashes=dict(hashes), counts={label: counts[label] for label in labels}),
+        converter=converted.converter,
+    )
+
+
+def pack(
+    out: Path,
+    made: Manifest,
+    model: bytes,
+    held_out: Sequence[Picture],
+    key: keys.SigningKey,
+    report: Mapping[str, bytes],
+) -> Bundle:
+    """Write and return the bundle. Its golden pictures are rendered, and one of each label the owner held out.
+
+    None of them shows a person: a bundle goes round. Raises `BundleError`, also where the model cannot be run.
+    """
+    kinds = Kinds(made.labels, made.suggested_kinds)
+    of_kind = dict(zip(kinds.labels, kinds.of_label, strict=True))
+    firsts: dict[str, Picture] = {}
+    for picture in held_out:
+        if of_kind.get(picture.label) is not Kind.PERSON:
+            firsts.setdefault(picture.label, picture)
+    crops = (*(_small(load(picture)) for picture in firsts.values()), *render_crops())
+    expected: NDArray[np.float32] = run_apart(model, made, crops).p
+    return write(out / made.file_name, made, model, Golden(crops, expected), key, report)
+
+
+def _small(image: Image) -> Image:
+    import cv2
+
+    scale = min(_SIDE / max(image.shape[:2]), 1.0)
+    size = max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1)
+    return np.ascontiguousarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))

@@ -1,0 +1,140 @@
+"""Fine-tuning: the backbone's top blocks learn too, slowly; its batch normalisation stays as it was trained."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from edge.errors import Refused, StateError
+from edge.frames.picture import read_picture
+from edge.preprocess import prepare
+from training.convert import Network
+from training.dataset import Picture
+from training.head import class_weights, surprise
+from training.looks import look
+from training.recipe import Recipe
+
+_FIRST_LOOK = 1000  # those below are the ones whose features are kept
+
+Progress = Callable[[str, int, int], None]
+Shown = tuple[Sequence[Picture], Sequence[str], NDArray[np.int64]]
+"""Pictures, the hashes of their files, the labels they have int64[n]."""
+
+
+def tune(whole: Network, recipe: Recipe, train: Shown, judge: Shown, folder: Path, progress: Progress) -> None:
+    """Train what `recipe.tune` names, in place; each epoch looks at every picture in a new light.
+
+    The state after each epoch is kept in `folder`, so that an interrupted run goes on where it was; the one that
+    understands `judge` best is taken. Raises `Refused` for a layer that is not there, `StateError` for a full disk.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    _thaw(whole, recipe.tune.above)
+    steps = -(-len(train[0]) // recipe.tune.batch)
+    rate = keras.optimizers.schedules.CosineDecay(recipe.tune.rate, steps * recipe.tune.epochs, alpha=0.05)
+    optimizer = keras.optimizers.Adam(rate)
+    learn = _learner(whole.model, optimizer, recipe)
+    weights = class_weights(train[2], whole.model.outputs[0].shape[-1], recipe.head.balance)
+    state, run = [*whole.model.variables, *optimizer.variables], _name(whole, recipe, train)
+    best, best_loss = whole.model.get_weights(), _loss(whole, recipe, judge)
+    for epoch in range(recipe.tune.epochs):
+        kept = folder / f"{run}-{epoch}.npz"
+        if kept.exists():
+            _restore(state, kept)
+        else:
+            for step, (tensors, right) in enumerate(_batches(whole, recipe, train, epoch)):
+                learn(tensors, right, tf.constant(weights[right]))
+                progress(f"tuning, epoch {epoch + 1} of {recipe.tune.epochs}", step + 1, steps)
+            _keep(state, kept)
+        loss = _loss(whole, recipe, judge)
+        if loss < best_loss:
+            state, run = [*whole.model.variables, *optimizer.variables], _name(whole, recipe, train)
+    best, best_loss = whole.model.get_weights(), loss
+    whole.model.set_weights(best)
+
+
+def _thaw(whole: Network, above: str) -> None:
+    trunk = whole.backbone.trunk
+    names = [layer.name for layer in trunk.layers]
+    if above not in names:
+        raise Refused(f"tune.above: {trunk.name} has no layer {above!r}; mixed7 would be one of Inception v3")
+    trunk.trainable = True
+    for place, layer in enumerate(trunk.layers):
+        layer.trainable = place > names.index(above) and not isinstance(layer, keras.layers.BatchNormalization)
+
+
+def _learner(model: keras.Model, optimizer: keras.optimizers.Optimizer, recipe: Recipe) -> Callable[..., None]:
+    measure = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.head.smoothing)
+    classes = model.outputs[0].shape[-1]
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def learn(tensors: tf.Tensor, right: tf.Tensor, weights: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            logits = model(tensors, training=False)[0]
+            loss = measure(tf.one_hot(right, classes), logits, sample_weight=weights)
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
+        )
+
+    optimizer.build(model.trainable_variables)
+    return learn
+
+
+def _batches(
+    whole: Network, recipe: Recipe, shown: Shown, epoch: int | None
+) -> Iterator[tuple[NDArray[np.generic], NDArray[np.int64]]]:
+    """Tensors float32[n, side, side, 3] and labels int64[n]; without `epoch` the pictures as they are, in order."""
+    pictures, hashes, right = shown
+    spec = whole.backbone.spec()
+
+    def tensor(place: int) -> NDArray[Any]:
+        picture, number = pictures[place], 0 if epoch is None else _FIRST_LOOK + epoch
+        return prepare(look(read_picture(picture.path), picture, recipe.looks, number, hashes[place]), spec)[0]
+
+    order = (
+        np.arange(len(right)) if epoch is None else np.random.default_rng([recipe.seed, epoch]).permutation(len(right))
+    )
+    batches = np.array_split(order, -(-len(order) // recipe.tune.batch))
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        ahead = [pool.submit(tensor, int(place)) for place in batches[0]]
+        for number, batch in enumerate(batches):
+            tensors = np.stack([future.result() for future in ahead])
+            following = batches[number + 1] if number + 1 < len(batches) else ()
+            ahead = [pool.submit(tensor, int(place)) for place in following]
+            yield tensors, right[batch]
+
+
+def _loss(whole: Network, recipe: Recipe, judge: Shown) -> float:
+    logits = np.concatenate([whole.logits(tensors) for tensors, _ in _batches(whole, recipe, judge, None)])
+    return surprise(logits, judge[2])
+
+
+def _name(whole: Network, recipe: Recipe, train: Shown) -> str:
+    """Equal names mean the same run."""
+    facts = (whole.backbone.identity, recipe.model_dump_json(), *train[1], train[2].tolist())
+    return f"tune-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
+
+
+def _keep(state: Sequence[keras.Variable], path: Path) -> None:
+    """Everything the next epoch depends on."""
+    unfinished = path.with_name(f".{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(unfinished, *[variable.numpy() for variable in state])
+        unfinished.replace(path)
+    except OSError as error:
+        raise StateError(f"{path}: the state of tuning cannot be kept: {error}; make room and start again") from None
+
+
+def _restore(state: Sequence[keras.Variable], path: Path) -> None:
+    with np.load(path, allow_pickle=False) as kept:
+        for number, variable in enumerate(state):
+            variable.assign(kept[f"arr_{number}"])
