@@ -81,6 +81,7 @@ class Acting:
     best: Point
     suggested: dict[str, float]
     by_label: dict[str, Share]
+    threats: tuple[str, ...]
     median_frames: float | None
 
     def json(self) -> dict[str, Any]:
@@ -135,14 +136,16 @@ def acting(visits: Sequence[tuple[str, NDArray[np.float32]]], kinds: Kinds, conf
         bursts=_point([one for one in courses if one.pictures >= config.min_frames], ratio, config.min_frames),
         best=best,
         suggested=_suggested(best, chosen, config),
-        by_label={l: Share(sum(o.label == l for o in acted), sum(o.label == l for o in courses)) for l in labels},
+        by_label={
+            label: Share(sum(one.label == label for one in acted), sum(one.label == label for one in courses))
+            for label in labels
+        },
+        threats=tuple(sorted({one.label for one in courses if one.threat})),
         median_frames=float(np.median(took)) if took else None,
     )
 
 
-def _courses(
-    visits: Sequence[tuple[str, NDArray[np.float32]]], kinds: Kinds, config: EvidenceConfig
-) -> list[Course]:
+def _courses(visits: Sequence[tuple[str, NDArray[np.float32]]], kinds: Kinds, config: EvidenceConfig) -> list[Course]:
     return [course(label, p, kinds, config) for label, p in visits]
 
 
@@ -154,9 +157,9 @@ def _point(courses: Sequence[Course], ratio: float, frames: int) -> Point:
 
 
 def _best(points: Sequence[Point], chosen: Point, config: EvidenceConfig) -> Point:
-    """The cheapest per visitor, a threat coming as often as the prior says; the chosen one unless a visit speaks for it.
+    """The cheapest per visitor, a threat coming as often as the prior says.
 
-    Among equals the one nearest to the chosen point.
+    The chosen one unless more than one visit speaks against it; among equals the one nearest to it.
     """
     if min(chosen.scares.n, chosen.misses.n) < _FEWEST:
         return chosen

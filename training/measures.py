@@ -46,7 +46,13 @@ class Share:
 
     def json(self) -> dict[str, Any]:
         low, high = self.interval
-        return {"hits": self.hits, "n": self.n, "value": rounded(self.value), "low": round(low, 4), "high": round(high, 4)}
+        return {
+            "hits": self.hits,
+            "n": self.n,
+            "value": rounded(self.value),
+            "low": round(low, 4),
+            "high": round(high, 4),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +115,10 @@ class Reliability:
     bins: tuple[Bin, ...]
 
     def json(self) -> dict[str, Any]:
-        bins = [{"low": b.low, "high": b.high, "n": b.n, "sure": rounded(b.sure), "right": rounded(b.right)} for b in self.bins]
+        bins = [
+            {"low": b.low, "high": b.high, "n": b.n, "sure": rounded(b.sure), "right": rounded(b.right)}
+            for b in self.bins
+        ]
         return {"ece": rounded(self.error), "bins": bins}
 
 
@@ -128,7 +137,7 @@ class Paired:
         """McNemar's exact test, two-sided: how likely such a difference is between equals."""
         differing = self.wins + self.losses
         tail = sum(math.comb(differing, k) for k in range(min(self.wins, self.losses) + 1))
-        return min(2 * tail / 2**differing, 1.0)
+        return float(min(2 * tail / 2**differing, 1.0))
 
     @property
     def difference(self) -> float:

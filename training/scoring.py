@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -127,10 +128,8 @@ class _Apart:
 
     def ask(self, batch: list[Picture]) -> None:
         self.waiting.append(batch)
-        try:
+        with contextlib.suppress(OSError):  # it has ended; what it said before is read by `answer`
             self._pipe.send(batch)
-        except OSError:
-            pass  # it has ended; what it said before is read by `answer`
 
     def answer(self) -> tuple[list[Picture], list[Answer]]:
         """Of the batch asked first. Raises what the process raised, or `GanderError` where it died."""
