@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -85,7 +85,9 @@ def score(
     return Scored(p, facts)
 
 
-def answers(bundle: Model, pictures: Iterable[Picture], processes: int = 0) -> Iterator[tuple[Picture, Answer]]:
+def answers(
+    bundle: Model, pictures: Iterable[Picture], processes: int = 0
+) -> Generator[tuple[Picture, Answer], None, None]:
     """The same one by one, in order: memory does not grow with the pictures."""
     waiting = _batches(pictures)
     first = list(islice(waiting, processes or len(os.sched_getaffinity(0))))

@@ -13,8 +13,8 @@ from edge.frames.folder import natural
 from training.dataset import Picture
 from training.measures import Places, Share
 
-GREY = 0.06
-"""Saturation (0..1) below which a picture is taken by infrared, or of something without colours."""
+GREY = 0.015
+"""Saturation (0..1) below which a picture was taken by infrared; overexposed daylight has twice that or more."""
 DARK = 45.0
 """Mean brightness (of 255) below which it is night."""
 NIGHT = "night"
