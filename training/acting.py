@@ -118,20 +118,15 @@ def acting(visits: Sequence[tuple[str, NDArray[np.float32]]], kinds: Kinds, conf
     if not kinds.has(Kind.THREAT) or not visits:
         return None
     ratio = config.cost_miss / config.cost_false
-    by_frames = {
-        frames: _courses(visits, kinds, config.model_copy(update={"min_frames": frames}))
-        for frames in (config.min_frames, config.min_frames + 1)
-    }
-    courses = by_frames[config.min_frames]
-    ratios = sorted({*RATIOS, ratio})
-    chosen = _point(courses, ratio, config.min_frames)
-    points = [_point(found, each, frames) for frames, found in by_frames.items() for each in ratios]
-    best = _best(points, chosen, config)
+    courses = [course(label, p, kinds, config) for label, p in visits]
+    curve = [_point(courses, each, config.min_frames) for each in sorted({*RATIOS, ratio})]
+    chosen = next(point for point in curve if point.ratio == ratio)
+    best = _best(curve, chosen, config)
     acted = [one for one in courses if one.acted(line(config))]
     took = [one.frames(line(config)) for one in acted if one.threat]
     labels = sorted({one.label for one in courses})
     return Acting(
-        curve=tuple(point for point in points if point.frames == config.min_frames),
+        curve=tuple(curve),
         chosen=chosen,
         bursts=_point([one for one in courses if one.pictures >= config.min_frames], ratio, config.min_frames),
         best=best,
@@ -143,10 +138,6 @@ def acting(visits: Sequence[tuple[str, NDArray[np.float32]]], kinds: Kinds, conf
         threats=tuple(sorted({one.label for one in courses if one.threat})),
         median_frames=float(np.median(took)) if took else None,
     )
-
-
-def _courses(visits: Sequence[tuple[str, NDArray[np.float32]]], kinds: Kinds, config: EvidenceConfig) -> list[Course]:
-    return [course(label, p, kinds, config) for label, p in visits]
 
 
 def _point(courses: Sequence[Course], ratio: float, frames: int) -> Point:
@@ -169,7 +160,7 @@ def _best(points: Sequence[Point], chosen: Point, config: EvidenceConfig) -> Poi
         return config.cost_false * (1.0 - config.prior) * scares + config.cost_miss * config.prior * misses
 
     def distance(point: Point) -> float:
-        return abs(math.log(point.ratio / chosen.ratio)) + abs(point.frames - chosen.frames)
+        return abs(math.log(point.ratio / chosen.ratio))
 
     worth = max(
         config.cost_false * (1.0 - config.prior) / chosen.scares.n, config.cost_miss * config.prior / chosen.misses.n
@@ -184,5 +175,4 @@ def _suggested(best: Point, chosen: Point, config: EvidenceConfig) -> dict[str, 
     """For `[evidence]`. Nothing where there are too few visits to say."""
     if min(chosen.scares.n, chosen.misses.n) < _FEWEST:
         return {}
-    cost_miss = round(best.ratio * config.cost_false, 3)
-    return {"cost_false": config.cost_false, "cost_miss": cost_miss, "min_frames": float(best.frames)}
+    return {"cost_false": config.cost_false, "cost_miss": round(best.ratio * config.cost_false, 3)}

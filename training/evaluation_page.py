@@ -17,9 +17,8 @@ from training.page import Page, Shown
 
 def write(path: Path, evaluation: Evaluation, pictures: Sequence[Picture], bundle: Bundle) -> None:
     """Write the page of a bundle that was evaluated on `pictures`."""
-    page = Page(
-        f"{bundle.name} {bundle.version}", "How good it is, on pictures it was not trained on where this is of a fit"
-    )
+    count = f"{evaluation.pictures.n} pictures of {evaluation.visits.n} visits"
+    page = Page(f"{bundle.name} {bundle.version}", f"How good it is, judged by {count}, run as the appliance runs it")
     fill(page, evaluation, pictures, bundle.manifest.input.crop.margin)
     page.write(path)
 
@@ -70,7 +69,11 @@ def _acting(page: Page, acting: Acting) -> None:
     page.text(
         f"At the costs as configured (a miss {chosen.ratio:g} times a false scare, {chosen.frames} pictures at least) "
         f"it misses {_of(chosen.misses)} visits of threats and scares {_of(chosen.scares)} visits of others."
-        + (f" Half of what it acts on takes at most {acting.median_frames:g} pictures." if acting.median_frames else "")
+        + (
+            f" Half of the threats it acts on took it at most {acting.median_frames:g} pictures."
+            if acting.median_frames
+            else ""
+        )
     )
     if bursts.misses.n + bursts.scares.n < chosen.misses.n + chosen.scares.n:
         page.text(
@@ -79,8 +82,8 @@ def _acting(page: Page, acting: Acting) -> None:
         )
     if best != chosen:
         page.text(
-            f"Cheaper on these visits: cost_miss {acting.suggested.get('cost_miss', best.ratio):g}, min_frames "
-            f"{best.frames}: {_of(best.misses)} missed, {_of(best.scares)} scared."
+            f"Cheaper on these visits: a miss {best.ratio:g} times a false scare: "
+            f"{_of(best.misses)} missed, {_of(best.scares)} scared."
         )
     page.plot(plots.costs(acting), "Each costs the other: the more a miss costs, the sooner it acts.")
     page.table(
@@ -173,9 +176,9 @@ def _unknown(page: Page, evaluation: Evaluation) -> None:
 
 
 def _mistakes(page: Page, evaluation: Evaluation, pictures: Sequence[Picture], margin: float) -> None:
-    if not evaluation.mistakes:
-        return
     shown = [one for mistake in evaluation.mistakes if (one := _shown(mistake, pictures[mistake.place], margin))]
+    if not shown:
+        return
     page.heading("What went wrong")
     page.sheet(shown, "The surest mistakes first, one of each visit. Where the label is wrong, mend it and fit again.")
 
@@ -187,7 +190,7 @@ def _shown(mistake: Mistake, picture: Picture, margin: float) -> Shown | None:
     except SourceError:
         return None
     is_it = f"is {picture.label} ({_percent(mistake.p_label)})"
-    return Shown(image, (f"called {mistake.said} ({_percent(mistake.p_said)})", is_it, picture.path.name), bad=False)
+    return Shown(image, (f"called {mistake.said} ({_percent(mistake.p_said)})", is_it, picture.path.name))
 
 
 def _shares(*shares: Share) -> list[str | int]:

@@ -26,7 +26,7 @@ p.lead { font-size: 1.1rem; color: var(--soft); margin-top: 0 } p.verdict { bord
 .wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .6rem 0 }
 caption, figcaption { text-align: left; color: var(--soft); font-size: .9rem; padding: .3rem 0 }
 th { text-align: left; border-bottom: 2px solid var(--line) } td, th { padding: .2rem .8rem .2rem 0 }
-td { border-bottom: 1px solid var(--line) } td.n { text-align: right }
+td { border-bottom: 1px solid var(--line) } td.n { text-align: right; white-space: nowrap }
 figure { margin: 1rem 0 } figure svg { max-width: 100%; height: auto }
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .7rem }
 .sheet div { font-size: .8rem; line-height: 1.3; overflow-wrap: anywhere }

@@ -19,6 +19,7 @@ DARK = 45.0
 """Mean brightness (of 255) below which it is night."""
 NIGHT = "night"
 _HOURS = 3
+_ORDER = ("light", "colours", "hour", "camera")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def slices_of(visits: Sequence[Visit], hit: NDArray[np.bool_], facts: NDArray[np
         for common in _common(visit, facts):
             inside.setdefault(common, []).append(number)
     found = []
-    for (of, value), numbers in sorted(inside.items()):
+    for (of, value), numbers in sorted(inside.items(), key=lambda item: (_ORDER.index(item[0][0]), item[0][1])):
         recall = {}
         for label in sorted({visits[number].label for number in numbers}):
             ours = [bool(hit[number]) for number in numbers if visits[number].label == label]
@@ -85,6 +86,6 @@ def _common(visit: Visit, facts: NDArray[np.float32]) -> Iterable[tuple[str, str
         yield "colours", "grey" if saturation < GREY else "coloured"
     if visit.first.wall:
         hour = visit.first.wall.hour // _HOURS * _HOURS
-        yield "hour", f"{hour:02d}–{hour + _HOURS:02d}"
+        yield "hour", f"from {hour:02d} to {hour + _HOURS:02d}"
     if visit.first.camera:
         yield "camera", visit.first.camera
