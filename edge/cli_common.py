@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -73,6 +74,13 @@ def command(config: Config, state: Path, verb: str, /, **arguments: Any) -> str:
 
         with offline(config, state) as handlers:
             return str(handlers[verb](me(), **arguments))
+
+
+def give_way() -> None:
+    """Let a running watch go first, always: this process only has what nobody else wants of the processor."""
+    os.nice(10)
+    with contextlib.suppress(OSError):  # where that is not allowed, nice must do
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def enter(app: typer.Typer) -> None:

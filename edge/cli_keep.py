@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sys
@@ -17,7 +16,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edge.backup import backup as make_backup
-from edge.cli_common import ConfigOption, JsonOption, StateOption, err, home, in_use, out, print_json, say
+from edge.cli_common import ConfigOption, JsonOption, StateOption, err, give_way, home, in_use, out, print_json, say
 from edge.console import visits_log, visits_table
 from edge.errors import Refused
 from edge.export import Progress as Told
@@ -167,7 +166,7 @@ def _say_of_pictures(people: int, vanished: int) -> None:
 @contextmanager
 def _quietly(as_json: bool) -> Iterator[Told]:
     """Work that gives way to a running watch, shows how far it is, and cleans up also when told to stop."""
-    os.nice(10)
+    give_way()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = err if as_json else out

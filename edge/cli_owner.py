@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from typing import Annotated
 
@@ -10,7 +9,18 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption, command, home, out, print_json, say
+from edge.cli_common import (
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    StateOption,
+    command,
+    give_way,
+    home,
+    out,
+    print_json,
+    say,
+)
 from edge.control import ask
 from edge.doctor import examine
 from edge.errors import Refused
@@ -30,7 +40,7 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Look everything over, and say what to do. Exit status 1 where something is broken. Moves and writes nothing."""
-    os.nice(10)  # a running watch comes first
+    give_way()
     chosen, folder = home(config, state, overrides)
     counts = {"ok": 0, "advice": 0, "problem": 0}
     for finding in examine(chosen, folder, full):

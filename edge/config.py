@@ -91,7 +91,7 @@ class ModelsConfig(Section):
     champion: str = Field("", description="Bundle trusted first: a name or a file; empty: the one promoted last")
     standby: str = Field(
         "",
-        description="Small fast bundle, trusted while the champion is late or dead; without a version the newest; empty: none",
+        description="Small fast bundle, trusted while the champion is late or dead; empty: none",
     )
     deadline_ms: int = Field(400, ge=20, le=5000, description="An answer counts until this long after the frame")
     threads: int = Field(0, ge=0, le=16, description="Threads of the champion; 0: what the standby leaves of the cores")

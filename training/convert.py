@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from edge import tflite_file
 from edge.manifest import Output, Outputs
 from edge.preprocess import InputSpec
+from edge.runtimes.tflite import quietly
 from training.backbones import Backbone
 from training.recipe import Variant
 
@@ -34,7 +36,7 @@ class Network:
 
     def logits(self, tensors: NDArray[np.generic]) -> NDArray[np.float32]:
         """What it says to float32[n, side, side, 3]: float32[n, K]."""
-        return np.asarray(self.model(tensors, training=False)[0], np.float32)
+        return np.asarray(self.model.predict(tensors, batch_size=32, verbose=0)[0], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,18 @@ class Converted:
     def title(self) -> str:
         return TITLES[self.variant]
 
-    def shown(self, tensor: NDArray[np.generic]) -> NDArray[np.generic]:
+    def shown(self, tensor: NDArray[np.float32]) -> NDArray[np.generic]:
         """Its input for what Keras is shown, float32[side, side, 3]."""
         if self.spec.dtype == "float32":
             return tensor[None]
         steps = np.rint(tensor / self.spec.scale + self.spec.zero_point)
-        return np.clip(steps, 0, 255).astype(self.spec.dtype)[None]
+        return np.asarray(np.clip(steps, 0, 255)[None], np.uint8)
+
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """For tables: agreement, accuracy, what was lost, whether the old runtime loads it."""
+        shares = (f"{share:.1%}" for share in (self.agreement, self.accuracy, max(self.accuracy_lost, 0.0)))
+        return (*shares, "loads" if self.old_runtime else "does not load")  # type: ignore[return-value]
 
     @property
     def converter(self) -> str:
@@ -91,7 +99,8 @@ def convert(whole: Network, variant: Variant, examples: Sequence[NDArray[np.gene
         converter.representative_dataset = lambda: ([example] for example in examples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
-    data = bytes(converter.convert())
+    with quietly(), warnings.catch_warnings(action="ignore"):
+        data = bytes(converter.convert())
     found = tflite_file.read(data, TITLES[variant])
     given = found.inputs[0]
     spec = whole.backbone.spec()

@@ -91,16 +91,17 @@ class Features:
     ) -> Iterator[tuple[Sequence[Job], NDArray[np.float32]]]:
         spec = self._backbone.spec()
 
-        def shown(job: Job) -> NDArray[Any]:
+        def tensor(job: Job) -> NDArray[Any]:
             picture = pictures[job[0]]
-            return np.asarray(prepare(look(read_picture(picture.path), picture, self._recipe, job[1], hashes[job[0]]), spec)[0]
+            shown = look(read_picture(picture.path), picture, self._recipe, job[1], hashes[job[0]])
+            return np.asarray(prepare(shown, spec)[0])
 
         batches = [jobs[start : start + BATCH] for start in range(0, len(jobs), BATCH)]
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            ahead = [pool.submit(shown, job) for batch in batches[:1] for job in batch]
-            for batch, following in zip(batches, [*batches[1:], []], strict=True):
+            ahead = [pool.submit(tensor, job) for batch in batches[:1] for job in batch]
+            for number, batch in enumerate(batches, 1):
                 tensors = np.stack([future.result() for future in ahead])
-                ahead = [pool.submit(shown, job) for job in following]
+                ahead = [pool.submit(tensor, job) for following in batches[number : number + 1] for job in following]
                 yield batch, self._ask(tf.constant(tensors)).numpy()
 
     def _name(self, picture: Picture, digest: str, number: int) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.atomic import write_atomically
 from edge.bundle import Bundle, Golden
 from edge.errors import Refused, StateError
 from edge.evidence import Kinds
@@ -19,24 +21,25 @@ from edge.keys import SigningKey
 from edge.manifest import SUFFIX, Manifest
 from edge.preprocess import prepare
 from edge.runtimes.tflite import TfliteRuntime
-from edge.self_test import render_crops, run_apart
-from edge.values import Image
+from edge.self_test import render_crops, run_apart, self_test
 from training import head as heads
-from training import tune
 from training.backbones import Backbone, build
 from training.convert import TITLES, Converted, Network, choose, compared, convert, network
 from training.dataset import Dataset, Picture, load
 from training.evaluation import Evaluation, evaluate
+from training.evaluation_page import fill
 from training.features import Features, cache_folder
-from training.likeness import prints
 from training.pack import manifest, pack, suggested_kinds
+from training.page import Page
 from training.recipe import Recipe
 from training.scoring import score
-from training.split import Part, check_trainable, leaks, split
+from training.split import Part, check, counts, split
+from training.split import write as write_split
+from training.tune import Shown, tune
 
 Progress = Callable[[str, int, int], None]
 Vectors = NDArray[np.float32]
-"""Features, float32[n, looks, D]; look 0 is the picture as it is."""
+"""Features, float32[n, looks, D]; look 0 is the picture as it is. Or pictures, float32[side, side, 3] in -1..1."""
 Places = NDArray[np.int64]
 """Which pictures, by their place in the dataset, int64[m]."""
 
@@ -85,6 +88,7 @@ class Fit:
         self._clock = Stopwatch()
         self.labels = dataset.labels
         self._kinds = Kinds(self.labels, suggested_kinds(self.labels, recipe.labels))
+        self._hashes = [one.sha256 for one in dataset.prints]
         place = {label: number for number, label in enumerate(self.labels)}
         self._right = np.array([place[picture.label] for picture in dataset.pictures])
         self._ready_out()
@@ -100,7 +104,8 @@ class Fit:
             vectors = features.of(self._dataset.pictures, self._hashes, self._recipe.looks.count, self._progress)
         with self._clock("training"):
             trained = self._train(vectors, self._of(Part.TRAIN), self._of(Part.VALIDATION))
-            whole = self._tuned(network(backbone, trained.model))
+            whole = network(backbone, trained.model)
+            self._tuned = self._tune(whole, self._of(Part.VALIDATION), self._recipe.tune.epochs)
         with self._clock("converting"):
             converted = self._convert(whole, vectors)
             chosen, why = choose(converted, self._recipe.convert.most_lost)
@@ -108,13 +113,13 @@ class Fit:
             evaluation = self._evaluate(chosen, vectors, champion)
         with self._clock("training on everything"):
             if self._recipe.data.refit:
-                chosen = self._again(chosen, backbone, trained, vectors)
+                chosen = self._again(chosen, vectors, trained, weights)
         with self._clock("packing"):
             bundle = self._pack(chosen, evaluation)
-        path = self._out / bundle.manifest.file_name
-        return Fitted(
-            bundle, path, evaluation, tuple(converted), why, self._facts(), trained.epochs, self._clock.seconds
-        )
+        path, seconds = self._out / bundle.manifest.file_name, self._clock.seconds
+        fitted = Fitted(bundle, path, evaluation, tuple(converted), why, self.facts, trained.epochs, seconds)
+        self._page(fitted)
+        return fitted
 
     def _ready_out(self) -> None:
         """An earlier fit's results are replaced, nobody else's."""
@@ -130,12 +135,10 @@ class Fit:
 
     def _look_over(self) -> None:
         """Split by groups; refuse what cannot teach or would flatter."""
-        found = prints([picture.path for picture in self._dataset.pictures], self._progress)
-        self._hashes = [one.sha256 for one in found]
-        self._parts = split(self._dataset, found, self._recipe.data.validation, self._recipe.data.test)
-        check_trainable(self._dataset, self._parts)
-        if leaked := leaks(self._dataset, self._parts, found):
-            raise Refused(f"{len(leaked)} near-duplicates lie on both sides of the split, the first are {leaked[0]}")
+        shares = self._recipe.data
+        self._parts = split(self._dataset, self._dataset.alike, shares.validation, shares.test)
+        check(self._dataset, self._parts, self._dataset.alike)
+        write_split(self._out / "split.csv", self._dataset, self._parts)
 
     def _of(self, *parts: Part) -> Places:
         return np.array([place for place, part in enumerate(self._parts) if part in parts], np.int64)
@@ -158,24 +161,26 @@ class Fit:
             tick=tick,
         )
 
-    def _tuned(self, whole: Network) -> Network:
-        if self._recipe.tune.above:
-            shown = [
-                (self._pictures(places), [self._hashes[place] for place in places], self._right[places])
-                for places in (self._of(Part.TRAIN), self._of(Part.VALIDATION))
-            ]
-            tune.tune(whole, self._recipe, shown[0], shown[1], cache_folder(), self._progress)
-        return whole
+    def _tune(self, whole: Network, judge: Places | None, epochs: int) -> int:
+        """Where the recipe asks for it: the backbone's top blocks too. Returns after how many epochs it was best."""
+        if not self._recipe.tune.above:
+            return 0
+        train = np.arange(len(self._right)) if judge is None else self._of(Part.TRAIN)
+        judged = None if judge is None else self._shown(judge)
+        return tune(whole, self._recipe, self._shown(train), judged, epochs, cache_folder(), self._progress)
+
+    def _shown(self, places: Places) -> Shown:
+        return self._pictures(places), [self._hashes[place] for place in places], self._right[places]
 
     def _convert(self, whole: Network, vectors: Vectors) -> list[Converted]:
         """Each kind of file, with its figures on the same held-out pictures."""
         judge, test = self._some(Part.VALIDATION), self._some(Part.TEST)
         shown, held = self._tensors(whole.backbone, judge), self._tensors(whole.backbone, test)
-        meant = np.concatenate([whole.logits(tensor[None]) for tensor in held])
+        meant = whole.logits(np.stack(held))
         examples = self._examples(whole.backbone)
         made = []
         for number, variant in enumerate(self._recipe.convert.variants):
-            self._progress(f"converting: {TITLES[variant]}", number, len(self._recipe.convert.variants))
+            self._progress(f"converting, {TITLES[variant]}", number, len(self._recipe.convert.variants))
             one = convert(whole, variant, examples)
             runtime = TfliteRuntime(one.data, self._manifest(one))
             said, calibrating = (np.stack([runtime.raw(one.shown(t))[0] for t in some]) for some in (held, shown))
@@ -188,12 +193,12 @@ class Fit:
         """A part, or where that is large a sample of it, in order."""
         return np.sort(np.random.default_rng(self._recipe.seed).permutation(self._of(part))[:_COMPARED])
 
-    def _tensors(self, backbone: Backbone, places: Places) -> list[NDArray[np.generic]]:
+    def _tensors(self, backbone: Backbone, places: Places) -> list[Vectors]:
         """float32[side, side, 3] each."""
         spec = backbone.spec()
-        return [prepare(load(picture), spec)[0] for picture in self._pictures(places)]
+        return [np.asarray(prepare(load(picture), spec)[0], np.float32) for picture in self._pictures(places)]
 
-    def _examples(self, backbone: Backbone) -> list[NDArray[np.generic]]:
+    def _examples(self, backbone: Backbone) -> list[Vectors]:
         """Training pictures of all labels alike: float32[1, side, side, 3] each."""
         random = np.random.default_rng(self._recipe.seed)
         train = random.permutation(self._of(Part.TRAIN))
@@ -227,35 +232,35 @@ class Fit:
         names = np.random.default_rng(self._recipe.seed).permutation(np.unique(groups[train]))
         points = []
         for step, share in enumerate(_CURVE):
-            self._progress("learning curve", step, len(_CURVE))
+            self._progress("learning curve", step + 1, len(_CURVE))
             part = names[: max(round(share * len(names)), 1)]
             trained = self._train(vectors, train[np.isin(groups[train], part)], self._of(Part.VALIDATION))
             points.append((len(part), _balanced(trained.logits(vectors[test, 0]).argmax(1), self._right[test])))
         return points
 
     def _without_sources(self, vectors: Vectors) -> dict[str, dict[str, float]]:
-        """Recall on each source's pictures, all of them, by a head that has never seen that source."""
+        """Recall on all of each source's pictures by a head that never saw that source, of labels others have too."""
         sources = np.array([picture.source for picture in self._dataset.pictures])
+        train, judge = self._of(Part.TRAIN), self._of(Part.VALIDATION)
         found: dict[str, dict[str, float]] = {}
         names = [str(name) for name in np.unique(sources) if name]
         for step, name in enumerate(names if len(names) > 1 else ()):
-            self._progress("without a source", step, len(names))
-            inside, train = np.flatnonzero(sources == name), self._of(Part.TRAIN)
-            trained = self._train(vectors, train[sources[train] != name], self._of(Part.VALIDATION))
-            said = trained.logits(vectors[inside, 0]).argmax(1)
-            found[name] = {
-                label: float(np.mean(said[self._right[inside] == number] == number))
-                for number, label in enumerate(self.labels)
-                if np.any(self._right[inside] == number)
-            }
+            self._progress("without a source", step + 1, len(names))
+            inside, others = np.flatnonzero(sources == name), train[sources[train] != name]
+            shared = np.intersect1d(self._right[inside], self._right[others])
+            if shared.size:
+                said = self._train(vectors, others, judge[sources[judge] != name]).logits(vectors[inside, 0]).argmax(1)
+                right = self._right[inside]
+                found[name] = {self.labels[k]: float(np.mean(said[right == k] == k)) for k in shared}
         return found
 
-    def _again(self, chosen: Converted, backbone: Backbone, trained: heads.Trained, vectors: Vectors) -> Converted:
-        """The chosen kind of file, of a network trained in the same way on everything there is."""
-        head = heads.train(
-            vectors, self._right, len(self.labels), self._recipe.head, self._recipe.seed, epochs=trained.epochs
-        )
-        whole = network(backbone, head.model)
+    def _again(self, chosen: Converted, vectors: Vectors, trained: heads.Trained, weights: Path | None) -> Converted:
+        """The chosen kind of file, of a network trained in the same way, for as long, on everything there is."""
+        backbone = build(self._recipe.backbone, weights)  # anew: the one before may have been tuned
+        head, classes = self._recipe.head, len(self.labels)
+        again = heads.train(vectors, self._right, classes, head, self._recipe.seed, epochs=trained.epochs)
+        whole = network(backbone, again.model)
+        self._tune(whole, None, self._tuned)
         one = convert(whole, chosen.variant, self._examples(backbone))
         return replace(chosen, data=one.data, spec=one.spec, outputs=one.outputs)
 
@@ -265,11 +270,54 @@ class Fit:
         return Bundle(self._manifest(converted), converted.data, nothing)
 
     def _manifest(self, converted: Converted, evaluation: Evaluation | None = None) -> Manifest:
-        pictures = self._dataset.pictures if self._recipe.data.refit else self._pictures(self._of(Part.TRAIN))
-        return manifest(self._recipe, self.labels, converted, pictures, self._facts(), evaluation)
+        taught = self._dataset.pictures if self._recipe.data.refit else self._pictures(self._of(Part.TRAIN))
+        evidence = evaluation.acting.suggested if evaluation and evaluation.acting else {}
+        told = evaluation.summary() | {"on": self._on()} if evaluation else None
+        return manifest(self._recipe, self.labels, converted, taught, self.facts, told, evidence)
 
-    def _facts(self) -> dict[str, str]:
-        """What the result depends on besides the recipe."""
+    def _on(self) -> str:
+        """What the figures are of, in words."""
+        held = f"{len(self._of(Part.TEST))} held-out pictures the evaluated model has not seen"
+        return f"{held}; the one in the bundle was then trained on all" if self._recipe.data.refit else held
+
+    def _pack(self, chosen: Converted, evaluation: Evaluation) -> Bundle:
+        """Into a folder of its own first: an earlier bundle goes only when the new one is there."""
+        held = self._pictures(self._of(Part.TEST))
+        made = self._manifest(chosen, evaluation)
+        report = {"evaluation.json": json.dumps(evaluation.json(), ensure_ascii=False).encode()}
+        bundle = pack(self._out, made, chosen.data, held, self._key, report)
+        self_test(bundle)
+        for path in self._out.glob(f"*{SUFFIX}"):
+            if path.name != made.file_name:
+                path.unlink()
+        return bundle
+
+    def _page(self, fitted: Fitted) -> None:
+        """`report.html` and `report.json`."""
+        counted = f"{fitted.evaluation.pictures.n} held-out pictures of {fitted.evaluation.visits.n} visits"
+        page = Page(fitted.path.stem, f"Judged by {counted}, run as the appliance runs it. {self._on().capitalize()}.")
+        fill(page, fitted.evaluation, self._pictures(self._of(Part.TEST)), fitted.bundle.manifest.input.crop.margin)
+        page.heading("How it was made")
+        for note in self._dataset.notes:
+            page.text(note)
+        page.table(
+            ("file", "MB", "ms a picture here", "same label as Keras", "accuracy", "lost", "tflite-runtime 2.14"),
+            [(one.title, f"{len(one.data) / 1e6:.1f}", f"{one.invoke_ms:.1f}", *one.cells) for one in fitted.converted],
+            f"Taken: {fitted.why}",
+        )
+        parts = [part.value for part in Part]
+        shared = counts(self._dataset, self._parts)
+        page.table(
+            ("label", *parts), [(label, *(by[part] for part in parts)) for label, by in shared.items()], "pictures"
+        )
+        page.table(("step", "seconds"), fitted.seconds.items(), f"{fitted.epochs} epochs")
+        page.write(self._out / "report.html")
+        text = json.dumps(fitted.evaluation.json() | {"why": fitted.why}, ensure_ascii=False, indent=1)
+        write_atomically(self._out / "report.json", text.encode())
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Hashes of what the result depends on besides the recipe."""
         rows = sorted(zip(self._hashes, (p.label for p in self._dataset.pictures), self._parts, strict=True))
         return {"pictures": hashlib.sha256(repr(rows).encode()).hexdigest()}
 

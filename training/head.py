@@ -14,6 +14,7 @@ from training.recipe import HeadRecipe
 
 Tick = Callable[[int, float], None]
 """(epochs done, loss on the validation set)."""
+Learn = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +49,17 @@ def train(
     random = np.random.default_rng(seed)
     model = _build(features, classes, recipe)
     weights = class_weights(labels, classes, recipe.balance)
-    targets = np.eye(classes, dtype=np.float32)
     steps = -(-len(labels) // recipe.batch)
     rate = keras.optimizers.schedules.CosineDecay(recipe.rate, steps * (epochs or recipe.epochs), alpha=0.02)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.smoothing)
-    model.compile(optimizer, loss)
+    learn = learner(model, optimizer, recipe.smoothing)
     best, best_loss, best_epoch = model.get_weights(), np.inf, 0
     for epoch in range(1, (epochs or recipe.epochs) + 1):
         order = random.permutation(len(labels))
         for chosen in np.array_split(order, steps):
             looks = random.integers(0, features.shape[1], len(chosen))
             right = labels[chosen]
-            model.train_on_batch(features[chosen, looks], targets[right], sample_weight=weights[right])
+            learn(tf.constant(features[chosen, looks]), tf.constant(right), tf.constant(weights[right]))
         if judge is None:
             tick(epoch, 0.0)
             continue
@@ -74,6 +73,25 @@ def train(
         return Trained(model, epochs or recipe.epochs)
     model.set_weights(best)
     return Trained(model, best_epoch)
+
+
+def learner(model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing: float) -> Learn:
+    """One step: takes what the model is shown, the right labels int64[n] and what each counts float32[n]."""
+    measure = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    classes = model.outputs[0].shape[-1]
+    optimizer.build(model.trainable_variables)
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def learn(shown: tf.Tensor, right: tf.Tensor, weights: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            logits = tf.nest.flatten(model(shown, training=True))[0]
+            loss = measure(tf.one_hot(right, classes), logits, sample_weight=weights)
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
+        )
+
+    taught: Learn = learn
+    return taught
 
 
 def surprise(logits: NDArray[np.float32], labels: NDArray[np.int64], temperature: float = 1.0) -> float:
@@ -91,7 +109,8 @@ def temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float
 def _build(features: NDArray[np.float32], classes: int, recipe: HeadRecipe) -> keras.Model:
     """Features are first brought to one scale, by the first looks; conversion folds that into the weights."""
     first = np.asarray(features[:, 0])
-    normal = keras.layers.Normalization(mean=first.mean(0), variance=first.var(0) + 1e-4)
+    varies = first.var(0)
+    normal = keras.layers.Normalization(mean=first.mean(0), variance=varies + 0.01 * varies.mean() + 1e-12)
     given = keras.Input((features.shape[-1],))
     x = keras.layers.Dropout(recipe.dropout)(normal(given))
     if recipe.hidden:

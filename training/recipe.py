@@ -93,6 +93,11 @@ class Recipe(Section):
         return self
 
 
+def default() -> Recipe:
+    """The champion's recipe, as far as it is not a matter of taste."""
+    return Recipe(name="inception", backbone=BackboneRecipe(kind="inception_v3", cut="mixed8"))
+
+
 def load(path: Path) -> Recipe:
     """Read a recipe. Raises `Refused` naming the line to mend."""
     try:

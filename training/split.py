@@ -6,10 +6,9 @@ import csv
 import hashlib
 import io
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from edge.atomic import write_atomically
 from edge.errors import Refused
@@ -30,8 +29,8 @@ def split(
     """The part of each picture. `alike`: pairs of near-duplicates, whose groups stay together.
 
     Where the times of a source are known its newest days are the test; else, and for the rest, the hash of a group's
-    name decides. So what is added later moves nothing from one side to the other, but a label of few groups: of those
-    the first by hash is tested with, the second judges, so that every label is there.
+    name decides. So what is added later moves nothing from one side to the other, but where a label of a source came
+    off badly by chance: of its groups the first by hash are then tested with, the next judge.
     """
     families = _families(dataset, alike)
     members: dict[str, list[int]] = defaultdict(list)
@@ -40,7 +39,7 @@ def split(
     parts = {family: _by_hash(family, validation, test) for family in members}
     for family in _newest(dataset, families, test):
         parts[family] = Part.TEST
-    _represent(dataset, families, parts)
+    _represent(dataset, families, parts, {Part.TEST: test, Part.VALIDATION: validation})
     return tuple(parts[family] for family in families)
 
 
@@ -76,10 +75,10 @@ def check(dataset: Dataset, parts: Sequence[Part], alike: Sequence[tuple[int, in
         )
 
 
-def shares(dataset: Dataset, parts: Sequence[Part]) -> dict[str, dict[str, int]]:
+def counts(dataset: Dataset, parts: Sequence[Part]) -> dict[str, dict[str, int]]:
     """Pictures by label and part."""
-    counts = Counter((picture.label, part) for picture, part in zip(dataset.pictures, parts, strict=True))
-    return {label: {part.value: counts[label, part] for part in Part} for label in dataset.labels}
+    found = Counter((picture.label, part) for picture, part in zip(dataset.pictures, parts, strict=True))
+    return {label: {part.value: found[label, part] for part in Part} for label in dataset.labels}
 
 
 def _families(dataset: Dataset, alike: Sequence[tuple[int, int]]) -> list[str]:
@@ -134,19 +133,21 @@ def _newest(dataset: Dataset, families: Sequence[str], test: float) -> set[str]:
     return found
 
 
-def _represent(dataset: Dataset, families: Sequence[str], parts: dict[str, Part]) -> None:
-    """Every label of every source is in each part, where it has the groups for it; then every label."""
-    for whose in (lambda picture: (picture.source, picture.label), lambda picture: picture.label):
-        strata: dict[Any, set[str]] = defaultdict(set)
-        for picture, family in zip(dataset.pictures, families, strict=True):
-            strata[whose(picture)].add(family)
-        for _, names in sorted(strata.items()):
-            ranked = sorted(names, key=_number)
-            for part in Part.TEST, Part.VALIDATION, Part.TRAIN:
-                held = Counter(parts[name] for name in ranked)
-                spare = [name for name in ranked if held[parts[name]] > 1]
-                if not held[part] and spare:
-                    parts[spare[0]] = part
+def _represent(dataset: Dataset, families: Sequence[str], parts: dict[str, Part], shares: Mapping[Part, float]) -> None:
+    """Every label of every source has at least half its share in each part, as far as it has the groups for that."""
+    sizes, strata = Counter(families), defaultdict[tuple[str, str], set[str]](set)
+    for picture, family in zip(dataset.pictures, families, strict=True):
+        strata[picture.source, picture.label].add(family)
+        strata["", picture.label].add(family)  # and of all sources together
+    for _, names in sorted(strata.items(), reverse=True):
+        total = sum(sizes[name] for name in names)
+        for part, share in shares.items():
+            held = sum(sizes[name] for name in names if parts[name] is part)
+            for name in sorted(names, key=_number):
+                if held >= max(share * total / 2, 1) or sum(parts[other] is parts[name] for other in names) < 2:
+                    continue
+                if parts[name] is not part:
+                    parts[name], held = part, held + sizes[name]
 
 
 def write(path: Path, dataset: Dataset, parts: Sequence[Part]) -> None:

@@ -19,7 +19,7 @@ from edge.frames.picture import read_picture
 from edge.preprocess import prepare
 from training.convert import Network
 from training.dataset import Picture
-from training.head import class_weights, surprise
+from training.head import class_weights, learner, surprise
 from training.looks import look
 from training.recipe import Recipe
 
@@ -30,35 +30,38 @@ Shown = tuple[Sequence[Picture], Sequence[str], NDArray[np.int64]]
 """Pictures, the hashes of their files, the labels they have int64[n]."""
 
 
-def tune(whole: Network, recipe: Recipe, train: Shown, judge: Shown, folder: Path, progress: Progress) -> None:
+def tune(
+    whole: Network, recipe: Recipe, train: Shown, judge: Shown | None, epochs: int, folder: Path, progress: Progress
+) -> int:
     """Train what `recipe.tune` names, in place; each epoch looks at every picture in a new light.
 
-    The state after each epoch is kept in `folder`, so that an interrupted run goes on where it was; the one that
-    understands `judge` best is taken. Raises `Refused` for a layer that is not there, `StateError` for a full disk.
+    With `judge` the state after the epoch that understands it best is taken, else the last. Returns after how many
+    that was; 0: it is best left alone. The state after each epoch is kept in `folder`, so that an interrupted run goes
+    on where it was. Raises `Refused` for a layer that is not there, `StateError` for a full disk.
     """
     keras.utils.set_random_seed(recipe.seed)
     _thaw(whole, recipe.tune.above)
     steps = -(-len(train[0]) // recipe.tune.batch)
     rate = keras.optimizers.schedules.CosineDecay(recipe.tune.rate, steps * recipe.tune.epochs, alpha=0.05)
     optimizer = keras.optimizers.Adam(rate)
-    learn = _learner(whole.model, optimizer, recipe)
+    learn = learner(whole.model, optimizer, recipe.head.smoothing)
     weights = class_weights(train[2], whole.model.outputs[0].shape[-1], recipe.head.balance)
     state, run = [*whole.model.variables, *optimizer.variables], _name(whole, recipe, train)
-    best, best_loss = whole.model.get_weights(), _loss(whole, recipe, judge)
-    for epoch in range(recipe.tune.epochs):
+    best, best_loss, best_epoch = whole.model.get_weights(), _loss(whole, recipe, judge), 0
+    for epoch in range(1, epochs + 1):
         kept = folder / f"{run}-{epoch}.npz"
         if kept.exists():
             _restore(state, kept)
         else:
-            for step, (tensors, right) in enumerate(_batches(whole, recipe, train, epoch)):
-                learn(tensors, right, tf.constant(weights[right]))
-                progress(f"tuning, epoch {epoch + 1} of {recipe.tune.epochs}", step + 1, steps)
+            for step, (tensors, right) in enumerate(_batches(whole, recipe, train, epoch), 1):
+                learn(tf.constant(tensors), tf.constant(right), tf.constant(weights[right]))
+                progress(f"tuning, epoch {epoch} of {epochs}", step, steps)
             _keep(state, kept)
         loss = _loss(whole, recipe, judge)
-        if loss < best_loss:
-            state, run = [*whole.model.variables, *optimizer.variables], _name(whole, recipe, train)
-    best, best_loss = whole.model.get_weights(), loss
+        if loss <= best_loss:
+            best, best_loss, best_epoch = whole.model.get_weights(), loss, epoch
     whole.model.set_weights(best)
+    return best_epoch
 
 
 def _thaw(whole: Network, above: str) -> None:
@@ -71,23 +74,6 @@ def _thaw(whole: Network, above: str) -> None:
         layer.trainable = place > names.index(above) and not isinstance(layer, keras.layers.BatchNormalization)
 
 
-def _learner(model: keras.Model, optimizer: keras.optimizers.Optimizer, recipe: Recipe) -> Callable[..., None]:
-    measure = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.head.smoothing)
-    classes = model.outputs[0].shape[-1]
-
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def learn(tensors: tf.Tensor, right: tf.Tensor, weights: tf.Tensor) -> None:
-        with tf.GradientTape() as tape:
-            logits = model(tensors, training=False)[0]
-            loss = measure(tf.one_hot(right, classes), logits, sample_weight=weights)
-        optimizer.apply_gradients(
-            zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
-        )
-
-    optimizer.build(model.trainable_variables)
-    return learn
-
-
 def _batches(
     whole: Network, recipe: Recipe, shown: Shown, epoch: int | None
 ) -> Iterator[tuple[NDArray[np.generic], NDArray[np.int64]]]:
@@ -97,7 +83,8 @@ def _batches(
 
     def tensor(place: int) -> NDArray[Any]:
         picture, number = pictures[place], 0 if epoch is None else _FIRST_LOOK + epoch
-        return prepare(look(read_picture(picture.path), picture, recipe.looks, number, hashes[place]), spec)[0]
+        shown = look(read_picture(picture.path), picture, recipe.looks, number, hashes[place])
+        return np.asarray(prepare(shown, spec)[0])
 
     order = (
         np.arange(len(right)) if epoch is None else np.random.default_rng([recipe.seed, epoch]).permutation(len(right))
@@ -112,7 +99,10 @@ def _batches(
             yield tensors, right[batch]
 
 
-def _loss(whole: Network, recipe: Recipe, judge: Shown) -> float:
+def _loss(whole: Network, recipe: Recipe, judge: Shown | None) -> float:
+    """Of nobody who judges: 0, however good it is."""
+    if judge is None:
+        return 0.0
     logits = np.concatenate([whole.logits(tensors) for tensors, _ in _batches(whole, recipe, judge, None)])
     return surprise(logits, judge[2])
 

@@ -52,7 +52,7 @@ class TfliteRuntime:
         interpreter_class = importlib.import_module(f"{_installed()[0]}.interpreter").Interpreter
         where = f"model of {manifest.name} {manifest.version}"
         try:
-            with _quietly():
+            with quietly():
                 self._interpreter = interpreter_class(model_content=model, num_threads=threads or default_threads())
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -89,7 +89,7 @@ class TfliteRuntime:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep what the library announces at every load off the terminal; errors come as exceptions, which are not."""
     kept = os.dup(2)
     try:

@@ -1,0 +1,226 @@
+"""From pictures to a bundle that verifies: trained for real, on rendered crops and a network with chance weights."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge import keys
+from edge.bundle import verify
+from edge.frames.picture import read_picture
+from edge.preprocess import InputSpec, prepare, square_crop
+from edge.self_test import self_test
+from edge.values import Box
+from training.rendered import LABELS, Take, cut
+
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("tensorflow") is None, reason="needs TensorFlow: `make setup-training`"
+    ),
+    pytest.mark.timeout(600),
+]
+
+SIDE = 64
+RECIPE = """
+name = "small"
+seed = 3
+[backbone]
+kind = "mobilenet_v2"
+cut = "block_6_expand_relu"
+size = 64
+width = 0.35
+[looks]
+count = 2
+least_area = 0.7
+grey = 0.0
+[head]
+epochs = 40
+smoothing = 0.0
+dropout = 0.0
+[convert]
+examples = 20
+most_lost = 0.05
+[labels]
+threat = ["jay*", "fox*"]
+resident = ["hen*"]
+person = ["person*"]
+"""
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rendered crops as a folder with labels.csv; each film is some visits."""
+    folder = tmp_path_factory.mktemp("pictures")
+    spec = InputSpec(shape=(1, SIDE, SIDE, 3), dtype="uint8", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    with (folder / "labels.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("path", "label", "seq_id", "source"))
+        for seed in range(7):
+            crops = cut(Take("day", 300 + seed, seconds=34.0, fps=1.5, size=(640, 360)), spec)
+            for number, (picture, label) in enumerate(zip(crops.pictures, crops.labels, strict=True)):
+                name = f"{seed}-{number}.png"
+                cv2.imwrite(str(folder / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                visit = f"{seed}-{LABELS[label]}-{number // 6}"
+                table.writerow((name, LABELS[label], visit, f"yard{seed % 2}"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that has learnt nothing: its features are chance, and yet a head can be trained on them."""
+    import keras
+
+    keras.utils.set_random_seed(5)
+    path = tmp_path_factory.mktemp("weights") / "chance.weights.h5"
+    keras.applications.MobileNetV2(
+        weights=None, include_top=False, input_shape=(SIDE, SIDE, 3), alpha=0.35
+    ).save_weights(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def train(*arguments: object, cache: Path) -> subprocess.CompletedProcess[str]:
+    """Run `gander-train` as a user would."""
+    home = {"GANDER_CACHE": str(cache), "XDG_CONFIG_HOME": str(cache / "config"), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-m", "training.cli", *map(str, arguments)]
+    return subprocess.run(command, env={**os.environ, **home}, capture_output=True, text=True, timeout=500, check=False)
+
+
+@pytest.fixture(scope="session")
+def fitted(pictures: Path, weights: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder a fit left."""
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    recipe = folder.parent / "small.toml"
+    recipe.write_text(RECIPE)
+    done = train("fit", recipe, "--data", pictures, "--weights", weights, "--out", folder, "--json", cache=cache)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+def bundle_of(folder: Path) -> Path:
+    (path,) = folder.glob("*.gander")
+    return path
+
+
+def test_a_fit_leaves_one_signed_bundle_that_verifies(fitted: Path, cache: Path) -> None:
+    bundle = verify(bundle_of(fitted), [keys.load_public(cache / "config" / "gander" / "laptop.key.pub")])
+    assert self_test(bundle).worst <= 0.06
+    assert bundle.labels == tuple(sorted(LABELS))
+    assert bundle.manifest.suggested_kinds.threat == ["jay*"]
+    assert bundle.manifest.evaluation is not None
+    assert bundle.manifest.evaluation["balanced_accuracy"] >= 0.6, "chance is 0.25"
+    assert (cache / "config" / "gander" / "laptop.key").stat().st_mode & 0o777 == 0o600
+    assert b"PRIVATE" not in bundle_of(fitted).read_bytes()
+
+
+def test_no_group_is_on_both_sides(fitted: Path) -> None:
+    rows = list(csv.DictReader((fitted / "split.csv").open()))
+    sides: dict[str, set[str]] = {}
+    for row in rows:
+        sides.setdefault(row["seq_id"], set()).add(row["part"])
+    assert {len(parts) for parts in sides.values()} == {1}
+    assert {row["part"] for row in rows} == {"train", "validation", "test"}
+
+
+def test_evaluate_gives_the_figures_of_any_data(fitted: Path, pictures: Path, cache: Path) -> None:
+    done = train("evaluate", bundle_of(fitted), pictures, "--json", cache=cache)
+    assert done.returncode == 0, done.stderr[-2000:]
+    summary = json.loads(done.stdout.splitlines()[-1])["summary"]
+    assert {"n", "accuracy", "balanced_accuracy", "recall", "visit_accuracy", "by_source"} <= set(summary)
+    assert summary["n"] == len((pictures / "labels.csv").read_text().splitlines()) - 1
+    assert set(summary["by_source"]) == {"yard0", "yard1"}
+
+
+def test_a_second_fit_computes_no_features_and_says_the_same(
+    fitted: Path, pictures: Path, weights: Path, cache: Path, tmp_path: Path
+) -> None:
+    recipe = fitted.parent / "small.toml"
+    done = train("fit", recipe, "--data", pictures, "--weights", weights, "--out", tmp_path, "--json", cache=cache)
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (verify(bundle_of(folder), [laptop(cache)]) for folder in (fitted, tmp_path))
+    assert first.model == second.model
+    assert first.manifest.calibration == second.manifest.calibration
+    assert first.manifest.data == second.manifest.data
+
+
+def laptop(cache: Path) -> keys.PublicKey:
+    return keys.load_public(cache / "config" / "gander" / "laptop.key.pub")
+
+
+def test_a_picture_gives_the_same_tensor_in_training_and_on_the_device(
+    fitted: Path, pictures: Path, weights: Path, cache: Path
+) -> None:
+    from training.backbones import build
+    from training.dataset import Picture, load
+    from training.recipe import load as load_recipe
+
+    taught = build(load_recipe(fitted.parent / "small.toml").backbone, weights).spec()
+    manifest = verify(bundle_of(fitted), [laptop(cache)]).manifest
+    for box in (None, Box(0.2, 0.3, 0.4, 0.2), Box(0.0, 0.0, 1.0, 1.0)):
+        path = pictures / "0-0.png"
+        seen = prepare(load(Picture(path, "", "", box=box)), taught)
+        frame = read_picture(path)
+        shown = prepare(square_crop(frame, box, manifest.input.crop.margin) if box else frame, manifest.input)
+        real = (shown.astype(np.float32) - manifest.input.zero_point) * manifest.input.scale
+        assert np.abs(real - seen).max() <= (manifest.input.scale / 2 + 1e-6 if shown.dtype != np.float32 else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ('kind = "mobilenet_v2"', "kind"),
+        ("seed = 3", "seed"),
+    ],
+)
+def test_recipes_that_are_refused(change: str, why: str, tmp_path: Path, pictures: Path, cache: Path) -> None:
+    recipe = tmp_path / "bad.toml"
+    recipe.write_text(RECIPE.replace(change, change.split("=")[0] + '= "nonsense"'))
+    done = train("fit", recipe, "--data", pictures, "--out", tmp_path / "out", cache=cache)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert why in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_another_network_are_refused(fitted: Path, pictures: Path, weights: Path, cache: Path) -> None:
+    recipe = fitted.parent / "other.toml"
+    recipe.write_text(RECIPE.replace("width = 0.35", "width = 1.0"))
+    folder = fitted.parent / "other"
+    done = train("fit", recipe, "--data", pictures, "--weights", weights, "--out", folder, cache=cache)
+    assert done.returncode == 2
+    assert "not the weights of mobilenet_v2" in done.stderr
+    assert not list(folder.glob("*.gander")) if folder.exists() else True
+
+
+def test_tuning_learns_and_goes_on_where_it_was(
+    fitted: Path, pictures: Path, weights: Path, cache: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "tuned.toml"
+    tuned = '[tune]\nabove = "block_5_add"\nepochs = 2\nbatch = 16\nrate = 0.001\n'
+    recipe.write_text(RECIPE + tuned + "[data]\nrefit = false\n")
+    done = train("fit", recipe, "--data", pictures, "--weights", weights, "--out", tmp_path / "a", cache=cache)
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = sorted((cache / "features").glob("tune-*.npz"))
+    kept, when = second.read_bytes(), first.stat().st_mtime_ns
+    second.unlink()  # as if it had been interrupted in the second epoch
+    done = train("fit", recipe, "--data", pictures, "--weights", weights, "--out", tmp_path / "b", cache=cache)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert first.stat().st_mtime_ns == when
+    assert (
+        verify(bundle_of(tmp_path / "a"), [laptop(cache)]).model
+        == verify(bundle_of(tmp_path / "b"), [laptop(cache)]).model
+    )
+    assert kept == second.read_bytes()

@@ -1,0 +1,221 @@
+"""`gander-train`: the workstation's program. Verbs only; each is a file of the same name."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from edge.cli_common import JsonOption, enter, err, out, print_json, say
+from edge.errors import Refused
+from edge.runtimes.tflite import quietly
+
+app = typer.Typer(
+    help="From the owner's pictures to a signed model for the appliance.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DataOption = Annotated[
+    Path, typer.Option("--data", help="A folder with labels.csv or per class, a CSV, or a COCO JSON.")
+]
+WeightsOption = Annotated[
+    Path | None, typer.Option("--weights", help="Weights of the backbone; left out: Keras downloads them.")
+]
+KeyOption = Annotated[Path | None, typer.Option("--key", help="Private key to sign with; made when there is none.")]
+Told = Callable[[str, int, int], None]
+
+
+def main() -> None:
+    enter(app)
+
+
+@app.command()
+def keygen(key: Annotated[Path | None, typer.Argument(help="Where to; default: this user's own.")] = None) -> None:
+    """Make the key pair that signs bundles. The private half never leaves this machine."""
+    from edge import keys
+    from training.pack import key_path
+
+    path = key or key_path()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = keys.generate(path, "laptop")
+    public = keys.public_path(path)
+    say(f"{path}: private, stays here\n{public}: {made.public.fingerprint}")
+    say(f"once on the appliance: gander bundle trust {public.name}")
+
+
+@app.command()
+def audit(
+    data: DataOption,
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the page and the table.")],
+    weights: WeightsOption = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Whose backbone looks at the pictures; default: Inception v3 to mixed8.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find labels that look wrong, pictures that are there twice, sets that are not alike. Changes nothing."""
+    from training import recipe as recipes
+
+    wanted = recipes.load(recipe) if recipe else recipes.default()
+    _need_tensorflow()
+    from training import audit as audits
+    from training import audit_page
+    from training.backbones import build
+    from training.dataset import read
+    from training.features import Features, cache_folder
+    from training.split import leaks, split
+
+    with _shown(as_json) as told:
+        dataset = read(data, told)
+        parts = split(dataset, dataset.alike, wanted.data.validation, wanted.data.test)
+        features = Features(build(wanted.backbone, weights), wanted.looks, cache_folder())
+        embeddings = features.of(dataset.pictures, [one.sha256 for one in dataset.prints], 1, told)[:, 0]
+        found = audits.audit(dataset, embeddings, parts, leaks(parts, dataset.alike))
+        audit_page.write(folder, found, dataset)
+    if as_json:
+        print_json({"summary": found.json()})
+        return
+    table = Table("visit", "label", "looks like", "p", box=None, pad_edge=False)
+    for suspect in found.suspects[:20]:
+        table.add_row(suspect.group, suspect.label, suspect.suggested, f"{suspect.p_suggested:.0%}")
+    if found.suspects:
+        out.print(table)
+    for line in (*found.advice, *found.notes):
+        say(line)
+    say(f"{folder / 'audit.html'}: look at it\n{folder / 'audit.csv'}: fill in `correct`, then fit --corrections")
+
+
+@app.command()
+def fit(
+    recipe: Annotated[Path, typer.Argument(help="What to make; see training/recipes.")],
+    data: DataOption,
+    folder: Annotated[Path, typer.Option("--out", help="Folder for bundle, report and record.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of the backbone; left out: Keras downloads them.")
+    ] = None,
+    corrections: Annotated[Path | None, typer.Option(help="An edited audit.csv.")] = None,
+    champion: Annotated[
+        Path | None, typer.Option(help="A bundle to compare with, on the same held-out pictures.")
+    ] = None,
+    key: WeightsOption = Annotated[
+    Path | None, typer.Option("--weights", help="Weights of the backbone; left out: Keras downloads them.")
+]
+KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train, evaluate on held-out visits, convert, sign. Leaves one bundle and a page to look at."""
+    from training import recipe as recipes
+
+    wanted = recipes.load(recipe)
+    _need_tensorflow()
+    from edge.bundle import read as read_bundle
+    from training.dataset import read
+    from training.fit import Fit
+    from training.pack import laptop_key
+
+    rival = read_bundle(champion) if champion else None
+    with _shown(as_json) as told:
+        dataset = read(data, told)
+        if corrections:
+            from training.corrections import apply
+
+            dataset = apply(dataset, corrections)
+        fitted = Fit(wanted, dataset, folder, laptop_key(key), told).run(weights, rival)
+    summary = fitted.evaluation.summary() | {"bundle": str(fitted.path), "why": fitted.why, "seconds": fitted.seconds}
+    if as_json:
+        print_json({"summary": summary})
+        return
+    for note in dataset.notes:
+        say(f"note: {note}")
+    table = Table("file", "invoke", "as Keras", "accuracy", "lost", "tflite-runtime 2.14", box=None, pad_edge=False)
+    for one in fitted.converted:
+        table.add_row(one.title, f"{one.invoke_ms:.1f} ms", *one.cells)
+    out.print(table)
+    say(f"taken: {fitted.why}")
+    _print_recall(fitted.evaluation.summary())
+    say(fitted.evaluation.verdict.text)
+    say(f"{fitted.path}\n{folder / 'report.html'}: look at it\nnext: gander-train push {fitted.path} USER@APPLIANCE")
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="A bundle file.")],
+    data: Annotated[Path, typer.Argument(help="Pictures in any of the three forms.")],
+    page: Annotated[Path | None, typer.Option(help="Also write a page to look at.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How good a bundle is on any pictures: run as the appliance runs it."""
+    from edge.bundle import read as read_bundle
+    from edge.config import EvidenceConfig
+    from edge.evidence import Kinds
+    from training.dataset import read
+    from training.evaluation import evaluate as weigh
+    from training.scoring import score
+
+    model = read_bundle(bundle)
+    with _shown(as_json) as told:
+        dataset = read(data, told)
+        scored = score(model, dataset.pictures, progress=told)
+    kinds = Kinds(model.labels, model.manifest.suggested_kinds)
+    evaluation = weigh(dataset.pictures, scored, model.labels, kinds, EvidenceConfig())
+    if page:
+        from training.evaluation_page import write
+
+        write(page, evaluation, dataset.pictures, model)
+    if as_json:
+        print_json({"summary": evaluation.summary()})
+        return
+    _print_recall(evaluation.summary())
+    say(evaluation.verdict.text)
+
+
+def _print_recall(summary: dict[str, Any]) -> None:
+    table = Table("label", "recall", box=None, pad_edge=False)
+    for label, value in summary["recall"].items():
+        table.add_row(label, f"{value:.1%}")
+    out.print(table)
+    say(f"accuracy {summary['accuracy']:.1%}, balanced {summary['balanced_accuracy']:.1%}, of {summary['n']} pictures")
+
+
+def _need_tensorflow() -> None:
+    """Have it there, without what it announces whenever it is loaded."""
+    if find_spec("tensorflow") is None:
+        raise Refused("TensorFlow is not installed here; `make setup-training` adds it, on a laptop, not on the Pi")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", module=r"keras\..*|tensorflow\..*")
+    with quietly():
+        import tensorflow  # noqa: F401
+
+        logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+@contextmanager
+def _shown(as_json: bool) -> Iterator[Told]:
+    """Progress bars on a terminal, one for each step."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = err if as_json else out
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        tasks: dict[str, Any] = {}
+
+        def told(what: str, done: int, of: int) -> None:
+            name = what.split(",")[0]
+            if name not in tasks:
+                tasks[name] = progress.add_task(what, total=of)
+            progress.update(tasks[name], description=what, completed=done, total=of)
+
+        yield told
+
+
+if __name__ == "__main__":
+    main()
