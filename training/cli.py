@@ -108,10 +108,7 @@ def fit(
     champion: Annotated[
         Path | None, typer.Option(help="A bundle to compare with, on the same held-out pictures.")
     ] = None,
-    key: WeightsOption = Annotated[
-    Path | None, typer.Option("--weights", help="Weights of the backbone; left out: Keras downloads them.")
-]
-KeyOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train, evaluate on held-out visits, convert, sign. Leaves one bundle and a page to look at."""

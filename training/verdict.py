@@ -33,8 +33,8 @@ class Verdict:
 def verdict(evaluation: Evaluation) -> Verdict:
     """What is wanting most, or that it is enough."""
     if not evaluation.visits.n:
-        what = "none of their labels is one of the model's" if evaluation.unknown else "none could be read"
-        return Verdict(False, f"Cannot say: of these pictures {what}.")
+        why = "the model knows none of these labels" if evaluation.unknown else "there is no picture that could be read"
+        return Verdict(False, f"Cannot say: {why}.")
     wanting = [*_weak(evaluation), *_costly(evaluation), *_elsewhere(evaluation)]
     few = _few(evaluation)
     hints = [*few, *_rising(evaluation)]
