@@ -99,31 +99,30 @@ def _sources(page: Page, evaluation: Evaluation) -> None:
     if not evaluation.by_source and not evaluation.without_source:
         return
     page.heading("By source")
-    page.text(
-        "Where a label comes from one place only, recognising the place is enough. The last columns are of a model "
-        "that never saw that source: so it will do at a new place, until it has pictures from there."
-    )
-    rows = []
-    for source in sorted({*evaluation.by_source, *evaluation.without_source}):
-        known, left = evaluation.by_source.get(source), evaluation.without_source.get(source, {})
-        mean = sum(left.values()) / len(left) if left else None
-        each = ", ".join(
-            f"{label} {_percent(value)}" for label, value in sorted(left.items(), key=lambda pair: pair[1])
-        )
-        figures = _shares(known.visits.right, known.pictures.right) if known else [""] * 6
-        rows.append([source, *figures, _percent(mean), each])
-    columns = [
-        "source",
-        "visits",
-        "per visit",
-        "95 %",
-        "pictures",
-        "per picture",
-        "95 %",
-        "never seen",
-        "of each label",
+    page.text("Where a label comes from one place only, recognising the place is enough to name it.")
+    columns = ["source", "visits", "per visit", "95 %", "pictures", "per picture", "95 %"]
+    rows = [
+        [name, *_shares(source.visits.right, source.pictures.right)] for name, source in evaluation.by_source.items()
     ]
     page.table(columns, rows)
+    if not evaluation.without_source:
+        return
+    page.text(
+        "Therefore the same of a model that never saw the source: so it will do at a new place, until it has pictures "
+        "from there. Labels that come from nowhere else cannot be judged so."
+    )
+    left = [
+        (name, sum(recall.values()) / len(recall), sorted(recall.items(), key=lambda pair: pair[1]))
+        for name, recall in evaluation.without_source.items()
+        if recall
+    ]
+    page.table(
+        ["source left out", "named rightly", "of each label"],
+        [
+            [name, _percent(mean), ", ".join(f"{label} {_percent(value)}" for label, value in recall)]
+            for name, mean, recall in sorted(left, key=lambda row: row[1])
+        ],
+    )
 
 
 def _slices(page: Page, evaluation: Evaluation) -> None:
