@@ -23,17 +23,17 @@ $(STAMP): requirements.txt pyproject.toml deploy/prepare.sh
 setup-training: $(STAMP_TRAINING) ## add TensorFlow, for making models
 
 $(STAMP_TRAINING): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt --editable '.[test,desk,training]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt --editable '.[test,desk,training,mlflow]'
 	touch $@
 
 run: $(STAMP) ## watch the rendered yard: no camera, broker or GPIO needed (stop with Ctrl-C)
 	$(BIN)/gander run --set policy.initial_mode=armed $(ARGS)
 
-test: $(STAMP) ## check, then the whole suite (under 10 minutes)
+test: $(STAMP_TRAINING) ## check, then the whole suite (under 10 minutes)
 	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
-check: $(STAMP) ## format, lint, types, layers
+check: $(STAMP_TRAINING) ## format, lint, types, layers
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy

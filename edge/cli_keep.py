@@ -35,13 +35,16 @@ def export(
     until: Annotated[str | None, typer.Option(help="Before then: 2h, 7d (ago), or a date.")] = None,
     labelled: Annotated[bool, typer.Option("--labelled", help="Only visits you labelled.")] = False,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="With pictures and their labels.")] = True,
+    crops: Annotated[
+        bool, typer.Option("--crops", help="Of the pictures only what the models saw, for training.")
+    ] = False,
     config: ConfigOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write events, visits, labels and pictures as files, for a spreadsheet or for training; also while it watches."""
     chosen, home_folder = home(config, state)
-    wanted = Wanted(moment("--since", since), moment("--until", until), labelled, pictures)
+    wanted = Wanted(moment("--since", since), moment("--until", until), labelled, pictures, crops)
     if wanted.since and wanted.until and wanted.since >= wanted.until:
         raise Refused(f"--since {since} --until {until}: nothing lies between; give the earlier moment as --since")
     with _quietly(as_json) as told:

@@ -36,18 +36,23 @@ _EVENTS = """SELECT place AS key, visit_id, json, json_valid(json) AS sound
 _VISITS = "SELECT *, id AS key FROM visit WHERE id > ? AND started >= ? AND started < ? ORDER BY id LIMIT ?"
 _SHOWN = """FROM picture LEFT JOIN visit ON visit.id = visit_id
     WHERE picture.id > ? AND coalesce(started, wall, '') >= ? AND coalesce(started, wall, '') < ?"""
-_PICTURES = f"SELECT picture.*, picture.id AS key, label, p {_SHOWN} ORDER BY picture.id LIMIT ?"
-_SIZE = f"SELECT count(*), coalesce(sum(bytes), 0) {_SHOWN}"
+_PICTURES = f"SELECT picture.*, picture.id AS key, label, p {_SHOWN} %s ORDER BY picture.id LIMIT ?"
+_SIZE = f"SELECT count(*), coalesce(sum(bytes), 0) {_SHOWN} %s"
+_CROPS = "AND picture.kind = 'crop'"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which part: from `since` to before `until`; only of visits the owner labelled; with or without pictures."""
+    """Which part: from `since` to before `until`; only of visits the owner labelled; with or without pictures.
+
+    `crops`: of the pictures only what the models saw.
+    """
 
     since: datetime | None = None
     until: datetime | None = None
     labelled: bool = False
     pictures: bool = True
+    crops: bool = False
 
     @property
     def span(self) -> tuple[str, str]:
@@ -207,7 +212,7 @@ class _Export:
             for table in (known, unknown):
                 table.writerow(LABEL_COLUMNS)
             (self._folder / FOLDER).mkdir()
-            for row in self._rows("pictures", _PICTURES, total, ""):
+            for row in self._rows("pictures", _PICTURES % self._which, total, ""):
                 if self._wanted.labelled and not (self._words.about(row["visit_id"]) or self._words.on_picture(row)):
                     continue
                 where = self._copy(row)
@@ -259,8 +264,12 @@ class _Export:
             key = rows[-1]["key"]
         self._progress(what, done, max(done, 1))
 
+    @property
+    def _which(self) -> str:
+        return _CROPS if self._wanted.crops else ""
+
     def _size(self) -> tuple[int, int]:
-        count, size = self._events.execute(_SIZE, ("", *self._wanted.span)).fetchone()
+        count, size = self._events.execute(_SIZE % self._which, ("", *self._wanted.span)).fetchone()
         return int(count), int(size)
 
     def _file(self, name: str) -> _Durable:

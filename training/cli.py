@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,6 +34,9 @@ WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="Weights of the backbone; left out: Keras downloads them.")
 ]
 KeyOption = Annotated[Path | None, typer.Option("--key", help="Private key to sign with; made when there is none.")]
+HostArgument = Annotated[str, typer.Argument(help="The appliance as ssh knows it: name or user@name.")]
+GanderOption = Annotated[str, typer.Option(help="The command there.")]
+SshOption = Annotated[list[str] | None, typer.Option("--ssh", help="One more word for ssh, such as -p2222.")]
 Told = Callable[[str, int, int], None]
 
 
@@ -108,6 +112,7 @@ def fit(
     champion: Annotated[
         Path | None, typer.Option(help="A bundle to compare with, on the same held-out pictures.")
     ] = None,
+    mlflow: Annotated[Path | None, typer.Option(help="Also enter the run into this MLflow SQLite file.")] = None,
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -117,6 +122,7 @@ def fit(
     wanted = recipes.load(recipe)
     _need_tensorflow()
     from edge.bundle import read as read_bundle
+    from training import track
     from training.dataset import read
     from training.fit import Fit
     from training.pack import laptop_key
@@ -129,6 +135,9 @@ def fit(
 
             dataset = apply(dataset, corrections)
         fitted = Fit(wanted, dataset, folder, laptop_key(key), told).run(weights, rival)
+    record = track.record(folder, wanted, fitted, data, weights)
+    if mlflow:
+        track.mirror(folder, record, mlflow, champion is None)
     summary = fitted.evaluation.summary() | {"bundle": str(fitted.path), "why": fitted.why, "seconds": fitted.seconds}
     if as_json:
         print_json({"summary": summary})
@@ -177,12 +186,98 @@ def evaluate(
     say(evaluation.verdict.text)
 
 
+@app.command()
+def pack(
+    bundle: Annotated[Path, typer.Argument(help="A bundle of your own.")],
+    recipe: Annotated[Path, typer.Option(help="Whose [labels] and [evidence] it is to suggest from now on.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the new bundle.")],
+    key: KeyOption = None,
+) -> None:
+    """The same model with other kinds and costs, signed anew: no training."""
+    from edge.bundle import read as read_bundle
+    from training import recipe as recipes
+    from training.pack import laptop_key, repack
+
+    made = repack(read_bundle(bundle), recipes.load(recipe), folder, laptop_key(key))
+    say(str(folder / made.manifest.file_name))
+
+
+@app.command()
+def push(
+    bundle: Annotated[Path, typer.Argument(help="A bundle that `fit` made.")],
+    host: HostArgument,
+    promote: Annotated[bool, typer.Option("--promote", help="Make it champion there at once.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="First enrol this laptop's key there; needed once.")] = False,
+    key: KeyOption = None,
+    gander: GanderOption = "gander",
+    ssh: SshOption = None,
+) -> None:
+    """Copy a bundle to an appliance over ssh, and install it there."""
+    from training.appliance import Appliance
+    from training.pack import key_path
+    from training.push import push as send
+
+    for line in send(bundle, key or key_path(), Appliance(host, gander, tuple(ssh or ())), trust, promote):
+        say(line)
+
+
+@app.command()
+def harvest(
+    source: Annotated[str, typer.Argument(help="USER@APPLIANCE, or a state directory on this machine.")],
+    folder: Annotated[Path, typer.Option("--out", help="The growing folder of pictures.")],
+    since: Annotated[str | None, typer.Option(help="2h, 7d, or a date.")] = None,
+    gander: GanderOption = "gander",
+    ssh: SshOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch what the owner labelled, and what the model was unsure of, to train from."""
+    from edge.cli_keep import moment
+    from training import harvest as harvests
+    from training.appliance import Appliance
+
+    with _shown(as_json) as told:
+        if Path(source).is_dir():
+            done = harvests.from_state(Path(source), "local", folder, moment("--since", since), told)
+        else:
+            done = harvests.from_appliance(Appliance(source, gander, tuple(ssh or ())), folder, since, told)
+    if as_json:
+        print_json({"summary": asdict(done)})
+        return
+    say(f"{folder}: {done.labelled} labelled, {done.unlabelled} not; {done.new} new, {done.relabelled} relabelled")
+    if done.unlabelled:
+        say(
+            f"{folder / harvests.DOUBTFUL}: who the model was least sure of comes first; `gander label` says who it was"
+        )
+
+
+@app.command()
+def rescore(
+    bundle: Annotated[Path, typer.Argument(help="Any bundle.")],
+    archive: Annotated[Path, typer.Argument(help="Pictures: a folder, a state directory, a CSV, a COCO JSON.")],
+    table: Annotated[Path, typer.Option("--out", help="A .csv or .parquet.")],
+    processes: Annotated[int, typer.Option(help="0: one for each core.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """What a bundle says to a whole archive, as the appliance would; goes on where it was interrupted."""
+    from edge.bundle import read as read_bundle
+    from training.rescore import rescore as score_all
+
+    with _shown(as_json) as told:
+        done = score_all(read_bundle(bundle), archive, table, processes, told)
+    if as_json:
+        print_json({"summary": {"rows": done.rows, "kept": done.kept, "unread": done.unread, "path": str(done.path)}})
+        return
+    say(f"{done.path}: {done.rows} pictures, {done.kept} of them from before, {done.unread} could not be read")
+
+
 def _print_recall(summary: dict[str, Any]) -> None:
     table = Table("label", "recall", box=None, pad_edge=False)
     for label, value in summary["recall"].items():
         table.add_row(label, f"{value:.1%}")
     out.print(table)
-    say(f"accuracy {summary['accuracy']:.1%}, balanced {summary['balanced_accuracy']:.1%}, of {summary['n']} pictures")
+    if summary["n"]:
+        figures = f"accuracy {summary['accuracy']:.1%}, balanced {summary['balanced_accuracy']:.1%}"
+        say(f"{figures}, of {summary['n']} pictures in {summary['visits']} visits")
 
 
 def _need_tensorflow() -> None:

@@ -89,7 +89,7 @@ def network(backbone: Backbone, head: keras.Model) -> Network:
 def convert(whole: Network, variant: Variant, examples: Sequence[NDArray[np.generic]]) -> Converted:
     """One file; `examples` float32[1, side, side, 3] show `int8` which values occur between the layers."""
     side = whole.backbone.side
-    call = tf.function(lambda x: whole.model(x, training=False))
+    call = tf.function(lambda x: whole.model(x, training=False), autograph=False)
     concrete = call.get_concrete_function(tf.TensorSpec((1, side, side, 3), tf.float32, name="picture"))
     # Keras 3 leaves its weights as variables, which the calibration cannot read.
     converter = tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(concrete)])

@@ -45,7 +45,7 @@ class Features:
         self._backbone, self._recipe = backbone, recipe
         pooled = keras.layers.GlobalAveragePooling2D()(backbone.trunk.output)
         self._model = keras.Model(backbone.trunk.input, pooled)
-        self._ask = tf.function(lambda x: self._model(x, training=False), reduce_retracing=True)
+        self._ask = tf.function(lambda x: self._model(x, training=False), autograph=False, reduce_retracing=True)
         self.size = int(pooled.shape[-1])
         name = hashlib.sha256(backbone.identity.encode()).hexdigest()[:16]
         self._path = folder / f"{name}.db"

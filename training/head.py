@@ -81,7 +81,7 @@ def learner(model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing
     classes = model.outputs[0].shape[-1]
     optimizer.build(model.trainable_variables)
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def learn(shown: tf.Tensor, right: tf.Tensor, weights: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
             logits = tf.nest.flatten(model(shown, training=True))[0]

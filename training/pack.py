@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
@@ -103,9 +104,26 @@ def pack(
     return write(out / made.file_name, made, model, Golden(crops, expected), key, report)
 
 
-def _small(image: Image) -> Image:
-    import cv2
+def repack(bundle: Bundle, recipe: Recipe, out: Path, key: keys.SigningKey) -> Bundle:
+    """The same model under the recipe's kinds, as a new version. Raises `BundleError`."""
+    now = datetime.now(UTC)
+    made = bundle.manifest.model_copy(
+        update={
+            "version": f"{now:%Y%m%d.%H%M%S}",
+            "serial": int(now.timestamp()),
+            "created": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            "suggested_kinds": suggested_kinds(bundle.labels, recipe.labels),
+            "suggested_evidence": {
+                "cost_false": recipe.evidence.cost_false,
+                "cost_miss": recipe.evidence.cost_miss,
+            },
+        }
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    return write(out / made.file_name, made, bundle.model, bundle.golden, key, bundle.report)
 
+
+def _small(image: Image) -> Image:
     scale = min(_SIDE / max(image.shape[:2]), 1.0)
     size = max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1)
     return np.ascontiguousarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
