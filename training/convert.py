@@ -18,6 +18,7 @@ from edge.manifest import Output, Outputs
 from edge.preprocess import InputSpec
 from edge.runtimes.tflite import quietly
 from training.backbones import Backbone
+from training.head import Head
 from training.recipe import Variant
 
 # The newest version of each operator that tflite-runtime 2.14 knows, of those these networks are made of: add,
@@ -79,11 +80,14 @@ class Converted:
         return f"tensorflow {version('tensorflow')}, {self.title}"
 
 
-def network(backbone: Backbone, head: keras.Model) -> Network:
+def network(backbone: Backbone, head: Head) -> Network:
     """Put the head on the backbone; batch normalisation stays as it was trained."""
     given = keras.Input(backbone.trunk.input_shape[1:])
     embedding = keras.layers.GlobalAveragePooling2D()(backbone.trunk(given, training=False))
-    return Network(keras.Model(given, [head(embedding, training=False), embedding]), backbone)
+    dense = keras.layers.Dense(len(head.bias))
+    logits = dense(embedding)
+    dense.set_weights([head.weights, head.bias])
+    return Network(keras.Model(given, [logits, embedding]), backbone)
 
 
 def convert(whole: Network, variant: Variant, examples: Sequence[NDArray[np.generic]]) -> Converted:

@@ -29,6 +29,7 @@ from training.dataset import Dataset, Picture, load
 from training.evaluation import Evaluation, evaluate
 from training.evaluation_page import fill
 from training.features import Features, cache_folder
+from training.head import Head
 from training.pack import manifest, pack, suggested_kinds
 from training.page import Page
 from training.recipe import Recipe
@@ -43,7 +44,7 @@ Vectors = NDArray[np.float32]
 Places = NDArray[np.int64]
 """Which pictures, by their place in the dataset, int64[m]."""
 
-_COMPARED = 240  # held-out pictures on which the converted files are compared
+_COMPARED = 160  # held-out pictures on which the converted files are compared
 _CURVE = (0.125, 0.25, 0.5, 1.0)  # shares of the training groups for the learning curve
 
 
@@ -57,7 +58,7 @@ class Fitted:
     converted: tuple[Converted, ...]
     why: str
     hashes: dict[str, str]
-    epochs: int
+    strength: float
     seconds: dict[str, float]
 
 
@@ -103,21 +104,21 @@ class Fit:
             features = Features(backbone, self._recipe.looks, cache_folder())
             vectors = features.of(self._dataset.pictures, self._hashes, self._recipe.looks.count, self._progress)
         with self._clock("training"):
-            trained = self._train(vectors, self._of(Part.TRAIN), self._of(Part.VALIDATION))
-            whole = network(backbone, trained.model)
+            head = self._train(vectors)
+            whole = network(backbone, head)
             self._tuned = self._tune(whole, self._of(Part.VALIDATION), self._recipe.tune.epochs)
         with self._clock("converting"):
             converted = self._convert(whole, vectors)
             chosen, why = choose(converted, self._recipe.convert.most_lost)
         with self._clock("evaluating"):
-            evaluation = self._evaluate(chosen, vectors, champion)
+            evaluation = self._evaluate(chosen, vectors, head, champion)
         with self._clock("training on everything"):
             if self._recipe.data.refit:
-                chosen = self._again(chosen, vectors, trained, weights)
+                chosen = self._again(chosen, vectors, head, weights)
         with self._clock("packing"):
             bundle = self._pack(chosen, evaluation)
         path, seconds = self._out / bundle.manifest.file_name, self._clock.seconds
-        fitted = Fitted(bundle, path, evaluation, tuple(converted), why, self.facts, trained.epochs, seconds)
+        fitted = Fitted(bundle, path, evaluation, tuple(converted), why, self.facts, head.strength, seconds)
         self._page(fitted)
         return fitted
 
@@ -146,20 +147,18 @@ class Fit:
     def _pictures(self, places: Places) -> list[Picture]:
         return [self._dataset.pictures[int(place)] for place in places]
 
-    def _train(self, vectors: Vectors, train: Places, judge: Places) -> heads.Trained:
-        def tick(epoch: int, loss: float) -> None:
-            self._progress(f"training, loss {loss:.3f}", epoch, self._recipe.head.epochs)
-
+    def _train(self, vectors: Vectors) -> Head:
+        self._progress("training", 0, 1)
+        train, judge = self._of(Part.TRAIN), self._of(Part.VALIDATION)
         judged = np.asarray(vectors[judge, 0]), self._right[judge]
-        return heads.train(
-            vectors[train],
-            self._right[train],
-            len(self.labels),
-            self._recipe.head,
-            self._recipe.seed,
-            judged,
-            tick=tick,
-        )
+        head = heads.train(vectors[train], self._right[train], len(self.labels), self._recipe.head, judged)
+        self._progress("training", 1, 1)
+        return head
+
+    def _taught(self, vectors: Vectors, places: Places, like: Head) -> Head:
+        """A head like another, by these pictures."""
+        recipe = self._recipe.head
+        return heads.train(vectors[places], self._right[places], len(self.labels), recipe, strength=like.strength)
 
     def _tune(self, whole: Network, judge: Places | None, epochs: int) -> int:
         """Where the recipe asks for it: the backbone's top blocks too. Returns after how many epochs it was best."""
@@ -209,7 +208,7 @@ class Fit:
         chosen = train[np.argsort(rank, kind="stable")][: self._recipe.convert.examples]
         return [tensor[None] for tensor in self._tensors(backbone, chosen)]
 
-    def _evaluate(self, chosen: Converted, vectors: Vectors, champion: Bundle | None) -> Evaluation:
+    def _evaluate(self, chosen: Converted, vectors: Vectors, head: Head, champion: Bundle | None) -> Evaluation:
         """The chosen file, run as the appliance runs it, on everything held out."""
         pictures = self._pictures(self._of(Part.TEST))
         scored = score(self._apart(chosen), pictures, progress=self._progress)
@@ -220,12 +219,12 @@ class Fit:
             self.labels,
             self._kinds,
             self._recipe.evidence,
-            learning_curve=self._curve(vectors),
-            without_source=self._without_sources(vectors),
+            learning_curve=self._curve(vectors, head),
+            without_source=self._without_sources(vectors, head),
             rival=(rival, champion.labels) if rival is not None and champion else None,
         )
 
-    def _curve(self, vectors: Vectors) -> list[tuple[int, float]]:
+    def _curve(self, vectors: Vectors, like: Head) -> list[tuple[int, float]]:
         """(training groups, balanced accuracy on the test set) of heads trained on ever more of the groups."""
         train, test = self._of(Part.TRAIN), self._of(Part.TEST)
         groups = np.array([picture.group for picture in self._dataset.pictures])
@@ -234,14 +233,14 @@ class Fit:
         for step, share in enumerate(_CURVE):
             self._progress("learning curve", step + 1, len(_CURVE))
             part = names[: max(round(share * len(names)), 1)]
-            trained = self._train(vectors, train[np.isin(groups[train], part)], self._of(Part.VALIDATION))
-            points.append((len(part), _balanced(trained.logits(vectors[test, 0]).argmax(1), self._right[test])))
+            head = self._taught(vectors, train[np.isin(groups[train], part)], like)
+            points.append((len(part), _balanced(head.logits(vectors[test, 0]).argmax(1), self._right[test])))
         return points
 
-    def _without_sources(self, vectors: Vectors) -> dict[str, dict[str, float]]:
+    def _without_sources(self, vectors: Vectors, like: Head) -> dict[str, dict[str, float]]:
         """Recall on all of each source's pictures by a head that never saw that source, of labels others have too."""
         sources = np.array([picture.source for picture in self._dataset.pictures])
-        train, judge = self._of(Part.TRAIN), self._of(Part.VALIDATION)
+        train = self._of(Part.TRAIN)
         found: dict[str, dict[str, float]] = {}
         names = [str(name) for name in np.unique(sources) if name]
         for step, name in enumerate(names if len(names) > 1 else ()):
@@ -249,17 +248,15 @@ class Fit:
             inside, others = np.flatnonzero(sources == name), train[sources[train] != name]
             shared = np.intersect1d(self._right[inside], self._right[others])
             if shared.size:
-                said = self._train(vectors, others, judge[sources[judge] != name]).logits(vectors[inside, 0]).argmax(1)
+                said = self._taught(vectors, others, like).logits(vectors[inside, 0]).argmax(1)
                 right = self._right[inside]
                 found[name] = {self.labels[k]: float(np.mean(said[right == k] == k)) for k in shared}
         return found
 
-    def _again(self, chosen: Converted, vectors: Vectors, trained: heads.Trained, weights: Path | None) -> Converted:
+    def _again(self, chosen: Converted, vectors: Vectors, head: Head, weights: Path | None) -> Converted:
         """The chosen kind of file, of a network trained in the same way, for as long, on everything there is."""
         backbone = build(self._recipe.backbone, weights)  # anew: the one before may have been tuned
-        head, classes = self._recipe.head, len(self.labels)
-        again = heads.train(vectors, self._right, classes, head, self._recipe.seed, epochs=trained.epochs)
-        whole = network(backbone, again.model)
+        whole = network(backbone, self._taught(vectors, np.arange(len(self._right)), head))
         self._tune(whole, None, self._tuned)
         one = convert(whole, chosen.variant, self._examples(backbone))
         return replace(chosen, data=one.data, spec=one.spec, outputs=one.outputs)
@@ -310,7 +307,7 @@ class Fit:
         page.table(
             ("label", *parts), [(label, *(by[part] for part in parts)) for label, by in shared.items()], "pictures"
         )
-        page.table(("step", "seconds"), fitted.seconds.items(), f"{fitted.epochs} epochs")
+        page.table(("step", "seconds"), fitted.seconds.items(), f"The head: strength {fitted.strength:g}.")
         page.write(self._out / "report.html")
         text = json.dumps(fitted.evaluation.json() | {"why": fitted.why}, ensure_ascii=False, indent=1)
         write_atomically(self._out / "report.json", text.encode())

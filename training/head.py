@@ -1,32 +1,31 @@
-"""The head: a small network on the backbone's features, trained in seconds."""
+"""The head: a linear classifier on the backbone's features, fitted in seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
 from dataclasses import dataclass
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 
 from training.recipe import HeadRecipe
 
-Tick = Callable[[int, float], None]
-"""(epochs done, loss on the validation set)."""
-Learn = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], None]
+_NEVER = -30.0  # the logit of a label of which nothing was seen
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """The head, from float32[n, D] to logits float32[n, K]; the epochs it took to its best."""
+class Head:
+    """Logits are features float32[n, D] @ `weights` float32[D, K] + `bias` float32[K]. `strength`: see `HeadRecipe`."""
 
-    model: keras.Model
-    epochs: int
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    strength: float
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32[n, D] to float32[n, K]."""
-        return np.asarray(self.model(features, training=False), np.float32)
+        return np.asarray(features @ self.weights + self.bias, np.float32)
 
 
 def train(
@@ -34,64 +33,54 @@ def train(
     labels: NDArray[np.int64],
     classes: int,
     recipe: HeadRecipe,
-    seed: int,
     judge: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
-    epochs: int = 0,
-    tick: Tick = lambda epoch, loss: None,
-) -> Trained:
-    """Train on float32[n, looks, D], int64[n]: each epoch takes one look at each picture, drawn by chance.
+    strength: float = 0.0,
+) -> Head:
+    """Fit on every look, float32[n, looks, D] with labels int64[n]: multinomial logistic regression.
 
-    With `judge` (features float32[m, D], labels int64[m]) it ends when they are no longer better understood, and the
-    best state is kept; without, after `epochs`. The same input and seed give the same weights on the same machine.
+    Of the recipe's strengths the one is taken with which `judge` (features float32[m, D], labels int64[m]) is best
+    understood; without a judge it is `strength`. The same input gives the same head.
     """
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-    random = np.random.default_rng(seed)
-    model = _build(features, classes, recipe)
-    weights = class_weights(labels, classes, recipe.balance)
-    steps = -(-len(labels) // recipe.batch)
-    rate = keras.optimizers.schedules.CosineDecay(recipe.rate, steps * (epochs or recipe.epochs), alpha=0.02)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
-    learn = learner(model, optimizer, recipe.smoothing)
-    best, best_loss, best_epoch = model.get_weights(), np.inf, 0
-    for epoch in range(1, (epochs or recipe.epochs) + 1):
-        order = random.permutation(len(labels))
-        for chosen in np.array_split(order, steps):
-            looks = random.integers(0, features.shape[1], len(chosen))
-            right = labels[chosen]
-            learn(tf.constant(features[chosen, looks]), tf.constant(right), tf.constant(weights[right]))
-        if judge is None:
-            tick(epoch, 0.0)
-            continue
-        found = surprise(np.asarray(model(judge[0], training=False), np.float32), judge[1])
-        tick(epoch, found)
-        if found < best_loss:
-            best, best_loss, best_epoch = model.get_weights(), found, epoch
-        elif epoch - best_epoch >= recipe.patience:
-            break
     if judge is None:
-        return Trained(model, epochs or recipe.epochs)
-    model.set_weights(best)
-    return Trained(model, best_epoch)
+        return _fit(features, labels, classes, recipe, strength)
+    heads = [_fit(features, labels, classes, recipe, one) for one in recipe.strengths]
+    return min(heads, key=lambda head: surprise(head.logits(judge[0]), judge[1]))
 
 
-def learner(model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing: float) -> Learn:
-    """One step: takes what the model is shown, the right labels int64[n] and what each counts float32[n]."""
-    measure = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
-    classes = model.outputs[0].shape[-1]
-    optimizer.build(model.trainable_variables)
+def _fit(
+    features: NDArray[np.float32], labels: NDArray[np.int64], classes: int, recipe: HeadRecipe, strength: float
+) -> Head:
+    """Features are brought to one scale first; that is then folded into the weights."""
+    looks, size = features.shape[1:]
+    shown = np.array(features, np.float32).reshape(-1, size)
+    mean, varies = shown.mean(0), shown.var(0)
+    scale = np.sqrt(varies + 0.01 * varies.mean() + 1e-12)
+    shown -= mean
+    shown /= scale
+    model = LogisticRegression(C=strength, max_iter=recipe.iterations, class_weight=_class_weights(labels, recipe))
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # near enough: the judge decides
+        model.fit(shown, labels.repeat(looks))
+    there = model.classes_
+    coefficients, intercept = model.coef_, model.intercept_
+    if len(there) == 2:  # one line between two
+        coefficients, intercept = np.concatenate([-coefficients, coefficients]) / 2, np.array([-1, 1]) * intercept / 2
+    weights, bias = np.zeros((size, classes), np.float32), np.full(classes, _NEVER, np.float32)
+    weights[:, there] = (coefficients / scale).T
+    bias[there] = intercept - (coefficients / scale) @ mean
+    return Head(weights, bias, strength)
 
-    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def learn(shown: tf.Tensor, right: tf.Tensor, weights: tf.Tensor) -> None:
-        with tf.GradientTape() as tape:
-            logits = tf.nest.flatten(model(shown, training=True))[0]
-            loss = measure(tf.one_hot(right, classes), logits, sample_weight=weights)
-        optimizer.apply_gradients(
-            zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
-        )
 
-    taught: Learn = learn
-    return taught
+def _class_weights(labels: NDArray[np.int64], recipe: HeadRecipe) -> dict[int, float]:
+    """What one picture of each label counts, 1 on average."""
+    there, counts = np.unique(labels, return_counts=True)
+    weights = class_weights(counts, recipe.balance)
+    return dict(zip(there.tolist(), weights.tolist(), strict=True))
+
+
+def class_weights(counts: NDArray[np.int64], balance: float) -> NDArray[np.float32]:
+    """What one picture of each label counts, 1 on average, given how many there are of each."""
+    weights = (1.0 / np.maximum(counts, 1)) ** balance
+    return np.asarray(weights / np.average(weights, weights=np.maximum(counts, 1)), np.float32)
 
 
 def surprise(logits: NDArray[np.float32], labels: NDArray[np.int64], temperature: float = 1.0) -> float:
@@ -104,23 +93,3 @@ def surprise(logits: NDArray[np.float32], labels: NDArray[np.int64], temperature
 def temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """The one that makes the right labels likeliest (Guo et al., On Calibration of Modern Neural Networks, 2017)."""
     return min((round(float(t), 3) for t in np.geomspace(0.3, 5.0, 80)), key=lambda t: surprise(logits, labels, t))
-
-
-def _build(features: NDArray[np.float32], classes: int, recipe: HeadRecipe) -> keras.Model:
-    """Features are first brought to one scale, by the first looks; conversion folds that into the weights."""
-    first = np.asarray(features[:, 0])
-    varies = first.var(0)
-    normal = keras.layers.Normalization(mean=first.mean(0), variance=varies + 0.01 * varies.mean() + 1e-12)
-    given = keras.Input((features.shape[-1],))
-    x = keras.layers.Dropout(recipe.dropout)(normal(given))
-    if recipe.hidden:
-        x = keras.layers.Dense(recipe.hidden, activation="relu")(x)
-        x = keras.layers.Dropout(recipe.dropout)(x)
-    return keras.Model(given, keras.layers.Dense(classes)(x), name="head")
-
-
-def class_weights(labels: NDArray[np.int64], classes: int, balance: float) -> NDArray[np.float32]:
-    """What one picture of each label counts, 1 on average."""
-    counts = np.bincount(labels, minlength=classes)
-    weights = (1.0 / np.maximum(counts, 1)) ** balance
-    return (weights / np.average(weights, weights=counts)).astype(np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -28,32 +28,33 @@ class BackboneRecipe(Section):
 class LooksRecipe(Section):
     """How often and how differently each training picture is looked at. The first look is the picture as it is."""
 
-    count: int = Field(3, ge=1, le=64)
+    count: int = Field(4, ge=1, le=64)
     least_area: float = Field(0.4, gt=0.0, le=1.0, description="Of a whole photograph, the smallest part cut out")
     grey: float = Field(0.1, ge=0.0, le=1.0, description="Share that is seen as if by infrared: grey, dark, noisy")
 
 
 class HeadRecipe(Section):
-    """The layers that are trained on the frozen features."""
+    """The linear classifier on the frozen features."""
 
-    hidden: int = Field(0, ge=0, le=4096, description="Units of a hidden layer; 0: none")
-    dropout: float = Field(0.3, ge=0.0, lt=1.0)
-    weight_decay: float = Field(1e-3, ge=0.0, le=1.0)
-    smoothing: float = Field(0.05, ge=0.0, lt=0.5, description="Of the labels: some are wrong, and nothing is certain")
-    epochs: int = Field(60, ge=1, le=10_000)
-    patience: int = Field(8, ge=1, le=1000, description="Epochs without progress on the validation set before it ends")
-    batch: int = Field(128, ge=8, le=4096)
-    rate: float = Field(2e-3, gt=0.0, le=1.0)
-    balance: float = Field(0.5, ge=0.0, le=1.0, description="Class weights: 0 none, 1 each label counts the same")
+    strengths: list[Annotated[float, Field(gt=0.0, le=1e6)]] = Field(
+        [0.02, 0.1, 0.5],
+        min_length=1,
+        max_length=20,
+        description="How freely it may follow the pictures; the best is taken",
+    )
+    iterations: int = Field(300, ge=1, le=100_000)
+    balance: float = Field(0.75, ge=0.0, le=1.0, description="Class weights: 0 none, 1 each label counts the same")
 
 
 class TuneRecipe(Section):
     """Then, perhaps, the top blocks of the backbone too, batch normalisation left as it is."""
 
     above: str = Field("", max_length=64, description="Layers after this one are tuned; empty: none")
-    epochs: int = Field(3, ge=1, le=1000)
+    epochs: int = Field(4, ge=1, le=1000)
+    patience: int = Field(1, ge=1, le=1000, description="Epochs without progress on the validation set before it ends")
     batch: int = Field(32, ge=4, le=1024)
     rate: float = Field(3e-5, gt=0.0, le=1.0)
+    smoothing: float = Field(0.05, ge=0.0, lt=0.5, description="Of the labels: some are wrong, and nothing is certain")
 
 
 class DataRecipe(Section):
@@ -68,7 +69,7 @@ class ConvertRecipe(Section):
     """Which files are tried, and how much may be given away for speed."""
 
     variants: list[Variant] = Field(["dynamic", "int8", "float"], min_length=1)
-    examples: int = Field(150, ge=10, le=5000, description="Training pictures that show int8 which values occur")
+    examples: int = Field(120, ge=10, le=5000, description="Training pictures that show int8 which values occur")
     most_lost: float = Field(0.01, ge=0.0, le=1.0, description="Accuracy that the fastest may lose against Keras")
 
 

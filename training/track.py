@@ -32,7 +32,7 @@ def record(folder: Path, recipe: Recipe, fitted: Fitted, data: Path, weights: Pa
         "metrics": {
             key: value for key, value in fitted.evaluation.summary().items() if isinstance(value, int | float | str)
         },
-        "epochs": fitted.epochs,
+        "strength": fitted.strength,
         "seconds": fitted.seconds,
         "variants": {
             one.variant: {"invoke_ms": one.invoke_ms, "agreement": one.agreement, "accuracy": one.accuracy}

@@ -19,13 +19,15 @@ from edge.frames.picture import read_picture
 from edge.preprocess import prepare
 from training.convert import Network
 from training.dataset import Picture
-from training.head import class_weights, learner, surprise
+from training.head import class_weights, surprise
 from training.looks import look
 from training.recipe import Recipe
 
 _FIRST_LOOK = 1000  # those below are the ones whose features are kept
 
 Progress = Callable[[str, int, int], None]
+Learn = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], None]
+"""One step: what the model is shown, the right labels int64[n], what each counts float32[n]."""
 Shown = tuple[Sequence[Picture], Sequence[str], NDArray[np.int64]]
 """Pictures, the hashes of their files, the labels they have int64[n]."""
 
@@ -40,12 +42,13 @@ def tune(
     on where it was. Raises `Refused` for a layer that is not there, `StateError` for a full disk.
     """
     keras.utils.set_random_seed(recipe.seed)
+    tf.config.experimental.enable_op_determinism()
     _thaw(whole, recipe.tune.above)
     steps = -(-len(train[0]) // recipe.tune.batch)
     rate = keras.optimizers.schedules.CosineDecay(recipe.tune.rate, steps * recipe.tune.epochs, alpha=0.05)
     optimizer = keras.optimizers.Adam(rate)
-    learn = learner(whole.model, optimizer, recipe.head.smoothing)
-    weights = class_weights(train[2], whole.model.outputs[0].shape[-1], recipe.head.balance)
+    learn = _learner(whole.model, optimizer, recipe.tune.smoothing)
+    weights = class_weights(np.bincount(train[2], minlength=whole.model.outputs[0].shape[-1]), recipe.head.balance)
     state, run = [*whole.model.variables, *optimizer.variables], _name(whole, recipe, train)
     best, best_loss, best_epoch = whole.model.get_weights(), _loss(whole, recipe, judge), 0
     for epoch in range(1, epochs + 1):
@@ -60,6 +63,8 @@ def tune(
         loss = _loss(whole, recipe, judge)
         if loss <= best_loss:
             best, best_loss, best_epoch = whole.model.get_weights(), loss, epoch
+        elif epoch - best_epoch >= recipe.tune.patience:
+            break
     whole.model.set_weights(best)
     return best_epoch
 
@@ -72,6 +77,23 @@ def _thaw(whole: Network, above: str) -> None:
     trunk.trainable = True
     for place, layer in enumerate(trunk.layers):
         layer.trainable = place > names.index(above) and not isinstance(layer, keras.layers.BatchNormalization)
+
+
+def _learner(model: keras.Model, optimizer: keras.optimizers.Optimizer, smoothing: float) -> Learn:
+    measure = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    classes = model.outputs[0].shape[-1]
+    optimizer.build(model.trainable_variables)
+
+    @tf.function(autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def learn(shown: tf.Tensor, right: tf.Tensor, weights: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            loss = measure(tf.one_hot(right, classes), model(shown, training=False)[0], sample_weight=weights)
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
+        )
+
+    taught: Learn = learn
+    return taught
 
 
 def _batches(

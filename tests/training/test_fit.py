@@ -42,12 +42,9 @@ width = 0.35
 count = 2
 least_area = 0.7
 grey = 0.0
-[head]
-epochs = 40
-smoothing = 0.0
-dropout = 0.0
 [convert]
 examples = 20
+variants = ["dynamic"]
 most_lost = 0.05
 [labels]
 threat = ["jay*", "fox*"]
@@ -209,7 +206,7 @@ def test_tuning_learns_and_goes_on_where_it_was(
     fitted: Path, pictures: Path, weights: Path, cache: Path, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "tuned.toml"
-    tuned = '[tune]\nabove = "block_5_add"\nepochs = 2\nbatch = 16\nrate = 0.001\n'
+    tuned = '[tune]\nsmoothing = 0.0\npatience = 5\nabove = "block_5_add"\nepochs = 2\nbatch = 16\nrate = 0.001\n'
     recipe.write_text(RECIPE + tuned + "[data]\nrefit = false\n")
     done = train("fit", recipe, "--data", pictures, "--weights", weights, "--out", tmp_path / "a", cache=cache)
     assert done.returncode == 0, done.stderr[-2000:]
