@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from edge.frames.picture import read_picture
 from edge.preprocess import MARGIN, square_crop
 from edge.values import Box, Image
 from training.formats import Row, camera_traps, folders, table
+from training.groups import derive
 from training.likeness import Print, near, prints
 
 Progress = Callable[[str, int, int], None]
-_BURST_S = 60.0
+_NAMED = 3  # files that a note names
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +71,40 @@ def read(data: Path, progress: Progress = lambda *_: None) -> Dataset:
     _spelling(data, rows)
     found = prints([row.path for row in rows], progress)
     _two_labels(data, rows, found)
-    notes = []
-    if bad := [row.path for row, one in zip(rows, found, strict=True) if one is None]:
-        notes.append(f"{len(bad)} files are no pictures and were left out, the first is {bad[0]}")
-    good = [(row, one) for row, one in zip(rows, found, strict=True) if one]
-    if not good:
-        raise Refused(f"{data}: no picture that can be read")
-    kept = [one for _, one in good]
+    read_ones = [(row, one) for row, one in zip(rows, found, strict=True) if one]
+    if not read_ones:
+        raise Refused(f"{data}: none of {len(rows)} files is a picture that can be read, {rows[0].path} for one")
+    kept = [one for _, one in read_ones]
+    good = [replace(row, wall=row.wall or one.taken) for row, one in read_ones]
     alike = tuple(near(kept))
-    groups = _groups([row for row, _ in good], alike)
-    derived = any(not row.group for row, _ in good)
-    if derived:
-        notes.append(
-            f"nobody said which pictures belong together (seq_id): {len(set(groups))} groups of {len(good)} pictures "
-            "were found by their times, and where they are nearly the same"
-        )
+    groups = derive(good, data if data.is_dir() else data.parent, alike)
+    derived = any(not row.group for row in good)
+    notes = [*_left_out(rows, found), *([_derivation(good, groups)] if derived else [])]
     pictures = tuple(
-        Picture(r.path, r.label, group, r.source, r.camera, r.wall, r.box, r.sublabel, r.said, r.crop)
-        for (r, _), group in zip(good, groups, strict=True)
+        Picture(r.path, r.label.strip(), group, r.source, r.camera, r.wall, r.box, r.sublabel, r.said, r.crop)
+        for r, group in zip(good, groups, strict=True)
     )
     return Dataset(data, kind, pictures, tuple(kept), alike, derived, tuple(notes))
+
+
+def _left_out(rows: Sequence[Row], found: Sequence[Print | None]) -> Iterator[str]:
+    bad = [row for row, one in zip(rows, found, strict=True) if one is None]
+    if bad:
+        names = ", ".join(str(row.path) for row in bad[:_NAMED]) + (", …" if len(bad) > _NAMED else "")
+        what = "files are no pictures and were" if len(bad) > 1 else "file is no picture and was"
+        yield f"{len(bad)} {what} left out: {names}"
+    gone = {row.label for row in bad} - {row.label for row, one in zip(rows, found, strict=True) if one}
+    if gone:
+        yield f"not one picture of {', '.join(sorted(gone))} can be read: a model will not know of it"
+
+
+def _derivation(rows: Sequence[Row], groups: Sequence[str]) -> str:
+    own = [(row, group) for row, group in zip(rows, groups, strict=True) if not row.group]
+    timed = sum(row.wall is not None for row, _ in own)
+    return (
+        f"nobody said which pictures belong together (seq_id): {len({group for _, group in own})} groups of {len(own)} "
+        f"pictures were found by their times ({timed} have one), and where they are nearly the same"
+    )
 
 
 def _rows(data: Path) -> tuple[str, list[Row]]:
@@ -106,7 +122,8 @@ def _rows(data: Path) -> tuple[str, list[Row]]:
 def _spelling(data: Path, rows: Sequence[Row]) -> None:
     spelt: dict[str, Row] = {}
     for row in rows:
-        first = spelt.setdefault(" ".join(row.label.casefold().split()), row)
+        plain = unicodedata.normalize("NFKC", row.label).casefold()
+        first = spelt.setdefault("".join(plain.split()), row)
         if first.label != row.label:
             raise Refused(
                 f"{data}: {first.label!r} ({first.said}) and {row.label!r} ({row.said}) are one label or two?"
@@ -125,33 +142,8 @@ def _two_labels(data: Path, rows: Sequence[Row], found: Sequence[Print | None]) 
         if first.label != row.label:
             raise Refused(
                 f"{data}: the same picture is {first.label!r} ({first.path}) and {row.label!r} ({row.path}); "
-                "remove the one that is wrong"
+                "remove the one that is wrong; two animals on one picture need boxes"
             )
-
-
-def _groups(rows: Sequence[Row], alike: Iterable[tuple[int, int]]) -> list[str]:
-    """Said, or derived: pictures of one source within a minute of each other, or nearly the same, belong together."""
-    names = [row.group for row in rows]
-    timed = sorted(
-        (place for place, row in enumerate(rows) if not row.group and row.wall),
-        key=lambda place: (rows[place].source, rows[place].label, rows[place].wall),
-    )
-    for before, place in zip([-1, *timed], timed, strict=False):
-        row, last = rows[place], rows[before] if before >= 0 else None
-        near_by = last and last.wall and row.wall and (row.wall - last.wall).total_seconds() <= _BURST_S
-        same = last and (last.source, last.label) == (row.source, row.label)
-        names[place] = names[before] if near_by and same else f"{row.source}-{row.label}-{row.wall:%Y%m%dT%H%M%S}"
-    names = [name or _own_name(row) for name, row in zip(names, rows, strict=True)]
-    for one, other in alike:
-        if not rows[one].group and not rows[other].group and rows[one].label == rows[other].label:
-            old, new = names[other], names[one]
-            names = [new if name == old else name for name in names]
-    return names
-
-
-def _own_name(row: Row) -> str:
-    """A picture by itself. By its names, not its place on this machine: groups must stay what they are."""
-    return f"{row.label}/{row.sublabel}/{row.path.name}" if row.sublabel else f"{row.label}/{row.path.name}"
 
 
 def load(picture: Picture, margin: float = MARGIN) -> Image:

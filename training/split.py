@@ -13,8 +13,10 @@ from pathlib import Path
 from edge.atomic import write_atomically
 from edge.errors import Refused
 from training.dataset import Dataset
+from training.groups import Pair, join
 
 _TIMED = 0.95  # share of a source's pictures whose time must be known for its newest days to be the test
+_DAYS = 3  # that it must have for that
 
 
 class Part(StrEnum):
@@ -23,45 +25,44 @@ class Part(StrEnum):
     TEST = "test"
 
 
-def split(
-    dataset: Dataset, alike: Sequence[tuple[int, int]], validation: float = 0.1, test: float = 0.15
-) -> tuple[Part, ...]:
+def split(dataset: Dataset, alike: Sequence[Pair], validation: float = 0.1, test: float = 0.15) -> tuple[Part, ...]:
     """The part of each picture. `alike`: pairs of near-duplicates, whose groups stay together.
 
     Where the times of a source are known its newest days are the test; else, and for the rest, the hash of a group's
     name decides. So what is added later moves nothing from one side to the other, but where a label of a source came
-    off badly by chance: of its groups the first by hash are then tested with, the next judge.
+    off badly by chance: of its groups the first by hash are then tested with, the next judge, the last teach.
     """
     families = _families(dataset, alike)
-    members: dict[str, list[int]] = defaultdict(list)
-    for place, family in enumerate(families):
-        members[family].append(place)
-    parts = {family: _by_hash(family, validation, test) for family in members}
-    for family in _newest(dataset, families, test):
-        parts[family] = Part.TEST
-    _represent(dataset, families, parts, {Part.TEST: test, Part.VALIDATION: validation})
+    parts = {family: _by_hash(family, validation, test) for family in families}
+    for family, newest in _timed(dataset, families, test).items():
+        parts[family] = Part.TEST if newest else _by_hash(family, validation, 0.0)
+    shares = {Part.TRAIN: 1.0 - validation - test, Part.TEST: test, Part.VALIDATION: validation}
+    _represent(dataset, families, parts, shares)
     return tuple(parts[family] for family in families)
 
 
-def leaks(parts: Sequence[Part], alike: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def leaks(parts: Sequence[Part], alike: Sequence[Pair]) -> list[Pair]:
     """Near-duplicates on different sides."""
     return [(one, other) for one, other in alike if parts[one] is not parts[other]]
 
 
-def check(dataset: Dataset, parts: Sequence[Part], alike: Sequence[tuple[int, int]]) -> None:
+def check(dataset: Dataset, parts: Sequence[Part], alike: Sequence[Pair]) -> None:
     """Raises `Refused` for pictures that cannot teach anything, or would flatter."""
     where, labels = dataset.where, dataset.labels
     if len(labels) < 2:
         raise Refused(f"{where}: every picture is labelled {labels[0] if labels else 'nothing'!r}; two labels at least")
-    groups = defaultdict(set)
-    for picture in dataset.pictures:
-        groups[picture.label].add(picture.group)
-    for label, names in groups.items():
+    visits = defaultdict(set)
+    for picture, family in zip(dataset.pictures, _families(dataset, alike), strict=True):
+        visits[picture.label].add(family)
+    for label, names in visits.items():
         if len(names) < 2:
             raise Refused(
-                f"{where}: all pictures of {label!r} are of one visit ({next(iter(names))}): nothing would be left to "
-                "test with; add another visit, or leave the label out"
+                f"{where}: all pictures of {label!r} are of one visit ({next(iter(names))}), or nearly the same: "
+                "nothing would be left to test with; add another visit, or leave the label out"
             )
+    taught = {picture.label for picture, part in zip(dataset.pictures, parts, strict=True) if part is Part.TRAIN}
+    if untaught := sorted(set(labels) - taught):
+        raise Refused(f"{where}: no picture of {untaught[0]!r} is left to train with; more visits of it are needed")
     for part in Part:
         there = {picture.label for picture, of in zip(dataset.pictures, parts, strict=True) if of is part}
         if len(there) < 2:
@@ -81,21 +82,9 @@ def counts(dataset: Dataset, parts: Sequence[Part]) -> dict[str, dict[str, int]]
     return {label: {part.value: found[label, part] for part in Part} for label in dataset.labels}
 
 
-def _families(dataset: Dataset, alike: Sequence[tuple[int, int]]) -> list[str]:
+def _families(dataset: Dataset, alike: Sequence[Pair]) -> list[str]:
     """Groups that share near-duplicates, under the name of the first of them."""
-    above: dict[str, str] = {}
-
-    def top(name: str) -> str:
-        while name in above:
-            name = above[name]
-        return name
-
-    names = [picture.group for picture in dataset.pictures]
-    for one, other in alike:
-        first, second = sorted((top(names[one]), top(names[other])))
-        if first != second:
-            above[second] = first
-    return [top(name) for name in names]
+    return join([picture.group for picture in dataset.pictures], alike)
 
 
 def _number(family: str) -> float:
@@ -108,46 +97,54 @@ def _by_hash(family: str, validation: float, test: float) -> Part:
     return Part.TEST if number < test else Part.VALIDATION if number < test + validation else Part.TRAIN
 
 
-def _newest(dataset: Dataset, families: Sequence[str], test: float) -> set[str]:
-    """Families of the newest days of each source whose times are known."""
-    days: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    sizes, timed = Counter[str](), Counter[str]()
-    pictures = Counter[tuple[str, str]]()
+def _timed(dataset: Dataset, families: Sequence[str], test: float) -> dict[str, bool]:
+    """Families of the sources whose times are known, and whether they are, for the greater part, of the newest days."""
+    by_source: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for picture, family in zip(dataset.pictures, families, strict=True):
-        sizes[picture.source] += 1
-        if picture.wall:
-            day = picture.wall.date().isoformat()
-            timed[picture.source] += 1
-            days[picture.source][day].add(family)
-            pictures[picture.source, day] += 1
-    found: set[str] = set()
-    for source, by_day in days.items():
-        if timed[source] < _TIMED * sizes[source] or len(by_day) < 3:
+        by_source[picture.source].append((picture.wall.date().isoformat() if picture.wall else "", family))
+    old, new = Counter[str](), Counter[str]()
+    for shown in by_source.values():
+        days = Counter(day for day, _ in shown)
+        if days.pop("", 0) > (1 - _TIMED) * len(shown) or len(days) < _DAYS:
             continue
-        taken = 0
-        for day in sorted(by_day, reverse=True)[:-1]:
-            if taken >= test * sizes[source]:
-                break
-            found |= by_day[day]
-            taken += pictures[source, day]
-    return found
+        newest, taken = set[str](), 0
+        for day in sorted(days, reverse=True)[:-1]:
+            if taken < test * len(shown):
+                newest.add(day)
+                taken += days[day]
+        for day, family in shown:
+            (new if day in newest else old)[family] += 1
+    return {family: new[family] > old[family] for family in old | new}
 
 
 def _represent(dataset: Dataset, families: Sequence[str], parts: dict[str, Part], shares: Mapping[Part, float]) -> None:
-    """Every label of every source has at least half its share in each part, as far as it has the groups for that."""
+    """Every label, and every label of a source, has half its share of each part, as far as it has the groups for that.
+
+    The hash says whose turn it is, so that the next visit changes nothing but what was in want.
+    """
     sizes, strata = Counter(families), defaultdict[tuple[str, str], set[str]](set)
     for picture, family in zip(dataset.pictures, families, strict=True):
         strata[picture.source, picture.label].add(family)
-        strata["", picture.label].add(family)  # and of all sources together
+        strata["", picture.label].add(family)  # and of all sources together, which comes last
     for _, names in sorted(strata.items(), reverse=True):
-        total = sum(sizes[name] for name in names)
-        for part, share in shares.items():
-            held = sum(sizes[name] for name in names if parts[name] is part)
-            for name in sorted(names, key=_number):
-                if held >= max(share * total / 2, 1) or sum(parts[other] is parts[name] for other in names) < 2:
-                    continue
-                if parts[name] is not part:
-                    parts[name], held = part, held + sizes[name]
+        ranked = sorted(names, key=_number)
+        for part in shares:
+            _fill(ranked, sizes, parts, part, shares)
+
+
+def _fill(
+    ranked: Sequence[str], sizes: Mapping[str, int], parts: dict[str, Part], part: Part, shares: Mapping[Part, float]
+) -> None:
+    """Hand families to `part` from whoever has most to spare. Training and test keep one, the validation need not."""
+    total = sum(sizes[name] for name in ranked)
+    while True:
+        there = {side: [name for name in ranked if parts[name] is side] for side in Part}
+        spare = {side: sum(sizes[name] for name in there[side]) - shares[side] * total for side in Part}
+        givers = [side for side in Part if side is not part and len(there[side]) > (side is not Part.VALIDATION)]
+        if not givers or spare[part] + shares[part] * total >= max(shares[part] * total / 2, 1):
+            return
+        giver = max(givers, key=lambda side: spare[side])
+        parts[there[giver][-1 if part is Part.TRAIN else 0]] = part
 
 
 def write(path: Path, dataset: Dataset, parts: Sequence[Part]) -> None:

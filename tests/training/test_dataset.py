@@ -1,24 +1,24 @@
-"""Reading pictures and labels, and splitting them: what is accepted, what is refused, what stays where it was."""
+"""Reading pictures and labels, and correcting them: what is accepted, what is refused, what belongs together."""
 
 from __future__ import annotations
 
 import csv
 import json
+import struct
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from edge.errors import Refused
+from edge.export import LABEL_COLUMNS
 from training.corrections import apply
-from training.dataset import Dataset, Picture, load, read
-from training.split import Part, check, leaks, split
+from training.dataset import load, read
+from training.likeness import near, prints
 
 
 def draw(path: Path, seed: int, size: tuple[int, int] = (64, 48)) -> Path:
@@ -36,6 +36,21 @@ def table(folder: Path, rows: Sequence[Sequence[str]], heading: str = "path,labe
         writer.writerow(heading.split(","))
         writer.writerows(rows)
     return folder
+
+
+def exif(path: Path, original: str, offset: str) -> Path:
+    """Write into a JPEG when it was taken, as a camera does."""
+    texts = [(tag, text.encode() + b"\0") for tag, text in ((0x9003, original), (0x9011, offset)) if text]
+    start = 26 + 2 + 12 * len(texts) + 4
+    rows, rest = b"", b""
+    for tag, text in texts:
+        rows += struct.pack(">HHII", tag, 2, len(text), start + len(rest))
+        rest += text
+    tiff = b"MM\0*" + struct.pack(">IHHHIII", 8, 1, 0x8769, 4, 1, 26, 0) + struct.pack(">H", len(texts)) + rows
+    block = b"Exif\0\0" + tiff + bytes(4) + rest
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:])
+    return path
 
 
 @pytest.fixture
@@ -94,7 +109,95 @@ def test_corrupt_files_are_left_out_and_named(folder: Path) -> None:
     (folder / "3.png").write_bytes(b"no picture at all")
     found = read(folder)
     assert len(found.pictures) == 11
-    assert "1 files are no pictures and were left out, the first is" in found.notes[0]
+    assert found.notes == (f"1 file is no picture and was left out: {folder / '3.png'}",)
+
+
+def test_a_label_of_which_nothing_can_be_read_is_named(folder: Path) -> None:
+    for number in range(6):
+        (folder / f"{number}.png").write_bytes((folder / f"{number}.png").read_bytes()[:30])
+    found = read(folder)
+    assert found.labels == ("hen",)
+    assert "6 files are no pictures and were left out" in found.notes[0]
+    assert "not one picture of fox can be read" in found.notes[1]
+    for number in range(6, 12):
+        (folder / f"{number}.png").write_bytes(b"")
+    with pytest.raises(Refused, match="none of 12 files is a picture"):
+        read(folder)
+
+
+def test_a_picture_that_would_fill_the_memory_is_none(folder: Path) -> None:
+    data = bytearray((folder / "3.png").read_bytes())
+    data[16:24] = struct.pack(">II", 60_000, 60_000)
+    (folder / "3.png").write_bytes(data)
+    assert "1 file is no picture" in read(folder).notes[0]
+
+
+def test_other_files_in_a_class_are_told_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    for label in ("fox", "hen"):
+        draw(tmp_path / label / "1.png", len(label) + ord(label[0]))
+    (tmp_path / "fox" / "Thumbs.db").write_bytes(b"rubbish")
+    (tmp_path / "fox" / ".hidden.jpg").write_bytes(b"rubbish")
+    found = read(tmp_path)
+    assert len(found.pictures) == 2
+    assert found.notes[0] == f"1 file is no picture and was left out: {tmp_path / 'fox' / 'Thumbs.db'}"
+
+
+def test_pictures_of_one_minute_and_camera_belong_together(tmp_path: Path) -> None:
+    names = ("20260501_043000", "20260501_043040", "IMG-2026-05-01 04.31.20", "20260501_050000", "hen.1", "hen.2")
+    for seed, name in enumerate(names):
+        draw(tmp_path / "hen" / f"{name}.jpg", seed)
+    exif(draw(tmp_path / "fox" / "a.jpg", 10), "2026:05:01 04:30:10", "+02:00")
+    exif(draw(tmp_path / "fox" / "b.jpg", 11), "2026:05:01 02:30:50", "")
+    exif(draw(tmp_path / "fox" / "c.jpg", 12), "0000:00:00 00:00:00", "")
+    found = {picture.path.stem: picture for picture in read(tmp_path).pictures}
+    assert found["a"].wall == datetime(2026, 5, 1, 2, 30, 10, tzinfo=UTC)
+    assert found["c"].wall is None
+    assert len({found[name].group for name in names[:3]}) == 1
+    assert len({picture.group for picture in found.values()}) == 6, "two bursts, and four by themselves"
+
+
+def test_groups_are_what_they_were_when_all_is_moved(tmp_path: Path) -> None:
+    for number in range(4):
+        draw(tmp_path / "here" / ("fox" if number % 2 else "hen") / str(number // 2) / "same name.jpg", number)
+    before = [picture.group for picture in read(tmp_path / "here").pictures]
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert before == [picture.group for picture in read(tmp_path / "there").pictures]
+    assert len(set(before)) == 4
+
+
+def test_what_the_appliance_exports(tmp_path: Path) -> None:
+    row = ["pictures/a.png", "fox", "", "henhouse/yard", "v1", "v1", "yard", "2026-05-01T04:30:00Z", "crop"]
+    draw(tmp_path / "pictures" / "a.png", 1)
+    (first,) = read(table(tmp_path, [[*row, "hen", "0.5", "me", ""]], ",".join(LABEL_COLUMNS))).pictures
+    assert (first.group, first.source, first.camera, first.crop) == ("v1", "henhouse/yard", "yard", True)
+    assert first.wall == datetime(2026, 5, 1, 4, 30, tzinfo=UTC)
+
+
+def test_spaces_that_surely_mean_nothing(folder: Path) -> None:
+    found = read(table(folder, [("0.png", " fox ", " a"), (" 1.png", " hen", "b ")], "path, label, seq_id"))
+    assert [(picture.label, picture.group) for picture in found.pictures] == [("fox", "a"), ("hen", "b")]
+
+
+def test_near_duplicates(tmp_path: Path) -> None:
+    files = [draw(tmp_path / f"{number}.jpg", number, (640, 480)) for number in range(20)]
+    image = cv2.imread(str(files[3]))
+    cv2.imwrite(str(tmp_path / "half.jpg"), cv2.resize(image, (320, 240), interpolation=cv2.INTER_AREA))
+    cv2.imwrite(str(tmp_path / "poor.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 30])
+    cv2.imwrite(str(tmp_path / "large.jpg"), cv2.resize(image, (3200, 2400)))  # is decoded at a fraction
+    bird = cv2.circle(image.copy(), (320, 240), 40, (0, 0, 0), -1)
+    cv2.imwrite(str(tmp_path / "bird.jpg"), bird)
+    found = prints([*files, *(tmp_path / f"{name}.jpg" for name in ("half", "poor", "large", "bird"))])
+    assert set(near(found)) == {(3, 20), (3, 21), (3, 22), (20, 21), (20, 22), (21, 22)}
+    assert found[22]
+    assert found[22].size == (3200, 2400)
+
+
+def test_no_near_duplicates_of_unlike_labels_in_real_pictures(shared_data: Path) -> None:
+    found = read(shared_data / "images")
+    assert (found.derived, found.notes) == (False, ())
+    assert found.alike
+    labels = [picture.label for picture in found.pictures]
+    assert all(labels[one] == labels[other] for one, other in found.alike)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +209,9 @@ def test_corrupt_files_are_left_out_and_named(folder: Path) -> None:
         ([("0.png", "fox", "a"), ("0.png", "hen", "b")], "path,label,seq_id", "the same picture is 'fox'"),
         ([("0.png", " ", "a")], "path,label,seq_id", "row 2: no label"),
         ([], "path,label,seq_id", "no picture"),
+        ([("0.png", "fox", "a"), ("1.png", "f ox", "b")], "path,label,seq_id", "'fox' .*'f ox' .*one label or two"),
+        ([], "path;label;seq_id", "in 'path;label;seq_id'; .* with commas between"),
+        ([("a", "fox", "a"), ("b", "fox", "a")], "path,label,seq_id", r"row 2: no file 'a' \(and 1 more\)"),
     ],
 )
 def test_tables_that_are_refused(folder: Path, rows: list[tuple[str, ...]], heading: str, why: str) -> None:
@@ -116,80 +222,18 @@ def test_tables_that_are_refused(folder: Path, rows: list[tuple[str, ...]], head
 
 def test_other_things_that_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
+    nameless = {"images": [{"id": 1}], "categories": [{"id": 1, "name": "fox"}]}
+    nameless["annotations"] = [{"image_id": 1, "category_id": 1}]
+    (tmp_path / "b.json").write_text(json.dumps(nameless))
     (tmp_path / "empty" / "fox").mkdir(parents=True)
-    for data, why in (("a.json", "not COCO"), ("nowhere", "no such file"), ("empty", "no picture in this class")):
+    for data, why in (
+        ("a.json", "not COCO"),
+        ("b.json", "file_name"),
+        ("nowhere", "no such file"),
+        ("empty", "no picture in this class"),
+    ):
         with pytest.raises(Refused, match=why):
             read(tmp_path / data)
-
-
-def of(groups: Sequence[tuple[str, str]], walls: Sequence[datetime | None] = ()) -> Dataset:
-    """Pictures of (label, group)."""
-    walls = walls or [None] * len(groups)
-    pictures = (
-        Picture(Path("x"), label, group, "yard", wall=wall) for (label, group), wall in zip(groups, walls, strict=True)
-    )
-    return Dataset(Path("x"), "table", tuple(pictures))
-
-
-names = st.lists(st.tuples(st.sampled_from(["fox", "hen", "jay"]), st.integers(0, 60)), min_size=1, max_size=150)
-
-
-@settings(deadline=None)
-@given(names, st.lists(st.tuples(st.integers(0, 149), st.integers(0, 149)), max_size=5))
-def test_a_group_is_never_split_nor_are_near_duplicates(
-    rows: list[tuple[str, int]], pairs: list[tuple[int, int]]
-) -> None:
-    data = of([(label, f"{label}{number}") for label, number in rows])
-    alike = [(a, b) for a, b in pairs if a < b < len(rows)]
-    parts = split(data, alike)
-    sides: dict[str, set[Part]] = {}
-    for picture, part in zip(data.pictures, parts, strict=True):
-        sides.setdefault(picture.group, set()).add(part)
-    assert all(len(side) == 1 for side in sides.values())
-    assert leaks(parts, alike) == []
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(40, 200), st.integers(1, 200))
-def test_what_is_added_moves_hardly_anything(before: int, added: int) -> None:
-    every = [("fox" if n % 2 else "hen", f"group {n}") for n in range(before + added)]
-    old, new = split(of(every[:before]), []), split(of(every), [])
-    moved = sum(a is not b for a, b in zip(old, new[:before], strict=True))
-    assert moved <= 6, "only what was needed while there was little"
-
-
-def test_shares_are_about_what_was_asked_for() -> None:
-    parts = Counter(split(of([("fox" if n % 2 else "hen", f"g{n}") for n in range(4000)]), []))
-    assert 0.12 < parts[Part.TEST] / 4000 < 0.18
-    assert 0.07 < parts[Part.VALIDATION] / 4000 < 0.13
-
-
-def test_the_newest_days_are_the_test_where_times_are_known() -> None:
-    first = datetime(2026, 5, 1, 6, tzinfo=UTC)
-    walls = [first + timedelta(days=n // 10) for n in range(200)]
-    parts = split(of([("fox" if n % 2 else "hen", f"g{n}") for n in range(200)], walls), [])
-    assert set(parts[170:]) == {Part.TEST}
-
-
-@pytest.mark.parametrize(
-    ("groups", "why"),
-    [
-        ([("fox", f"g{n}") for n in range(20)], "two labels at least"),
-        ([("fox", "one"), *[("hen", f"g{n}") for n in range(20)]], "all pictures of 'fox' are of one visit"),
-    ],
-)
-def test_what_cannot_teach_is_refused(groups: list[tuple[str, str]], why: str) -> None:
-    data = of(groups)
-    with pytest.raises(Refused, match=why):
-        check(data, split(data, []), [])
-
-
-def test_near_duplicates_on_both_sides_are_refused_with_both() -> None:
-    data = of([("fox" if n % 2 else "hen", f"g{n}") for n in range(40)])
-    parts = split(data, [])
-    one, other = parts.index(Part.TEST), parts.index(Part.TRAIN)
-    with pytest.raises(Refused, match="nearly the same picture on both sides"):
-        check(data, parts, [(min(one, other), max(one, other))])
 
 
 def test_corrections_change_the_dataset_and_no_file(folder: Path) -> None:

@@ -16,22 +16,27 @@ _SHAPE = "it needs images (id, file_name), annotations (image_id, category_id) a
 
 
 def read(file: Path) -> Iterator[Row]:
-    """Each annotation is a row: with its box where it has one. Raises `Refused`."""
+    """Each annotation is a row: with its box where it has one and the size of the picture is said. Raises `Refused`."""
     try:
         content = json.loads(file.read_text("utf-8"))
         names = {category["id"]: str(category["name"]) for category in content["categories"]}
         images = {image["id"]: image for image in content["images"]}
         annotations = [(images[one["image_id"]], names[one["category_id"]], one) for one in content["annotations"]]
+        missing = [name for image, _, _ in annotations if not (file.parent / (name := image["file_name"])).is_file()]
     except OSError as error:
         raise Refused(f"{file}: {error.strerror}; give a COCO Camera Traps JSON") from None
     except (ValueError, KeyError, TypeError) as error:
         raise Refused(f"{file}: not COCO Camera Traps ({type(error).__name__}: {error}); {_SHAPE}") from None
-    missing = [image["file_name"] for image, _, _ in annotations if not (file.parent / image["file_name"]).is_file()]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise Refused(f"{file}: no file {missing[0]!r}{more}; paths are relative to {file.parent}")
+    whole: set[tuple[str, str]] = set()
     for number, (image, label, one) in enumerate(annotations):
-        camera = str(image.get("location", ""))
+        box, camera = _box(one, image), str(image.get("location", ""))
+        if box is None and (image["file_name"], label) in whole:
+            continue  # two of a kind on one picture
+        if box is None:
+            whole.add((image["file_name"], label))
         yield Row(
             file.parent / image["file_name"],
             label,
@@ -40,7 +45,7 @@ def read(file: Path) -> Iterator[Row]:
             source=camera,
             camera=camera,
             wall=moment(str(image.get("datetime") or image.get("date_captured") or "")),
-            box=_box(one, image),
+            box=box,
         )
 
 

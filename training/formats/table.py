@@ -19,10 +19,11 @@ def read(table: Path) -> Iterator[Row]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, restval="")
-            if lacking := [column for column in NEEDED if column not in (rows.fieldnames or ())]:
+            rows.fieldnames = heading = [name.strip() for name in rows.fieldnames or ()]
+            if lacking := [column for column in NEEDED if column not in heading]:
                 raise Refused(
-                    f"{table}: row 1: no column {' or '.join(lacking)}; the heading must have path,label and should "
-                    "have seq_id"
+                    f"{table}: row 1: no column {' or '.join(lacking)} in {','.join(heading)!r}; the heading must have "
+                    "path,label and should have seq_id, with commas between"
                 )
             for row in rows:
                 path = table.parent / row["path"].strip()
