@@ -20,6 +20,7 @@ from training.taken import taken
 _SIDE = 16
 _MOST_BITS = 24  # of 256
 _MOST_APART = 10  # of 255, in any of 256 cells
+_PAIRS = 8  # told of each picture, of those that others link to it anyway: a thousand black nights are no million pairs
 _ENOUGH = 256  # pixels; a photograph is decoded at a fraction of its size, in a fraction of the time
 _SHRINKING = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
 
@@ -60,16 +61,21 @@ def near(found: Sequence[Print | None]) -> list[tuple[int, int]]:
 
     A gradient hash (dHash) finds them, a thumbnail confirms: to a fixed camera everything looks alike, and a bird that
     has come changes a part of it. Of 3,318 real pictures no two that show different things came as near as this, and
-    outside of one fixed camera none within twice the distances.
+    outside of one fixed camera none within twice the distances. Where very many are alike not all pairs are given, but
+    always enough to link them.
     """
     places = [place for place, one in enumerate(found) if one]
     bits = np.array([np.frombuffer(one.gradient, np.uint64) for one in found if one]).reshape(-1, 4)
     thumbs = np.array([np.frombuffer(one.thumb, np.uint8) for one in found if one], np.int16)
+    kin = np.arange(len(places))
     pairs = []
     for row, place in enumerate(places):
         alike = row + 1 + np.flatnonzero(np.bitwise_count(bits[row + 1 :] ^ bits[row]).sum(1) <= _MOST_BITS)
-        apart = np.abs(thumbs[alike] - thumbs[row]).max(1, initial=0)
-        pairs += [(place, places[int(other)]) for other in alike[apart <= _MOST_APART]]
+        alike = alike[np.abs(thumbs[alike] - thumbs[row]).max(1, initial=0) <= _MOST_APART]
+        others, first = np.unique(kin[alike], return_index=True)
+        told = np.union1d(alike[first[others != kin[row]]], alike[:_PAIRS])
+        kin[np.isin(kin, others)] = kin[row]
+        pairs += [(place, places[int(other)]) for other in told]
     return pairs
 
 

@@ -18,6 +18,7 @@ from edge.errors import Refused
 from edge.export import LABEL_COLUMNS
 from training.corrections import apply
 from training.dataset import load, read
+from training.groups import join
 from training.likeness import near, prints
 
 
@@ -190,6 +191,13 @@ def test_near_duplicates(tmp_path: Path) -> None:
     assert set(near(found)) == {(3, 20), (3, 21), (3, 22), (20, 21), (20, 22), (21, 22)}
     assert found[22]
     assert found[22].size == (3200, 2400)
+
+
+def test_a_thousand_black_nights_are_linked_and_not_a_million_pairs(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "night.png"), np.zeros((48, 64, 3), np.uint8))
+    pairs = near(prints([tmp_path / "night.png"]) * 1000)
+    assert len(pairs) < 10_000
+    assert len(set(join([str(number) for number in range(1000)], pairs))) == 1
 
 
 def test_no_near_duplicates_of_unlike_labels_in_real_pictures(shared_data: Path) -> None:
