@@ -44,7 +44,7 @@ Vectors = NDArray[np.float32]
 Places = NDArray[np.int64]
 """Which pictures, by their place in the dataset, int64[m]."""
 
-_COMPARED = 160  # held-out pictures on which the converted files are compared
+_COMPARED = 128  # held-out pictures on which the converted files are compared
 _CURVE = (0.125, 0.25, 0.5, 1.0)  # shares of the training groups for the learning curve
 
 
@@ -219,13 +219,16 @@ class Fit:
             self.labels,
             self._kinds,
             self._recipe.evidence,
-            learning_curve=self._curve(vectors, head),
-            without_source=self._without_sources(vectors, head),
+            learning_curve=self._curve(vectors[:, :1], head),
+            without_source=self._without_sources(vectors[:, :1], head),
             rival=(rival, champion.labels) if rival is not None and champion else None,
         )
 
     def _curve(self, vectors: Vectors, like: Head) -> list[tuple[int, float]]:
-        """(training groups, balanced accuracy on the test set) of heads trained on ever more of the groups."""
+        """(training groups, balanced accuracy on the test set) of heads trained on ever more of the groups.
+
+        By the pictures as they are: the trend is what is asked for, and other looks cost time.
+        """
         train, test = self._of(Part.TRAIN), self._of(Part.TEST)
         groups = np.array([picture.group for picture in self._dataset.pictures])
         names = np.random.default_rng(self._recipe.seed).permutation(np.unique(groups[train]))
