@@ -36,7 +36,7 @@ PURE = (
     "firmware/wire.py",
 )
 LIVE = ("socket", "sqlite3", "subprocess", "threading", "os", "pathlib", "time", "cv2")
-BROAD = {"edge/model_worker.py", "edge/publish.py", "edge/web"}
+BROAD = {"edge/model_worker.py", "training/backbones.py", "edge/publish.py", "edge/web"}
 
 
 def name(path: Path) -> str:

@@ -107,11 +107,11 @@ def _fill(whole: keras.Model, trunk: keras.Model, kind: Kind, weights: Path) -> 
 def _download(kind: Kind, options: dict[str, Any], recipe: BackboneRecipe) -> keras.Model:
     try:
         return kind.make(weights="imagenet", **options)
-    except Exception as error:  # noqa: BLE001 - Keras wraps whatever the network gave it in plain exceptions
+    except Exception as error:  # noqa: BLE001 - Keras raises plain exceptions where the network fails
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Refused(
-            f"the ImageNet weights of {recipe.kind} cannot be downloaded ({why[:150]}); get the file elsewhere, "
-            "and give it as --weights FILE"
+            f"the ImageNet weights of {recipe.kind} cannot be downloaded: {why[:250]}; get that file elsewhere, and "
+            "give it as --weights FILE"
         ) from None
 
 

@@ -96,10 +96,10 @@ class Fit:
 
     def run(self, weights: Path | None, champion: Bundle | None = None) -> Fitted:
         """From pictures to bundle; `champion` is what it is compared with. Raises `Refused`, `StateError`."""
-        with self._clock("pictures"):
-            self._look_over()
         with self._clock("weights"):
             backbone = build(self._recipe.backbone, weights)
+        with self._clock("pictures"):
+            self._look_over()
         with self._clock("features"):
             features = Features(backbone, self._recipe.looks, cache_folder())
             vectors = features.of(self._dataset.pictures, self._hashes, self._recipe.looks.count, self._progress)
@@ -125,7 +125,6 @@ class Fit:
     def _ready_out(self) -> None:
         """An earlier fit's results are replaced, nobody else's."""
         try:
-            self._out.mkdir(parents=True, exist_ok=True)
             others = [
                 path for path in self._out.glob(f"*{SUFFIX}") if not path.name.startswith(f"{self._recipe.name}-")
             ]
@@ -139,7 +138,11 @@ class Fit:
         shares = self._recipe.data
         self._parts = split(self._dataset, self._dataset.alike, shares.validation, shares.test)
         check(self._dataset, self._parts, self._dataset.alike)
-        write_split(self._out / "split.csv", self._dataset, self._parts)
+        try:
+            self._out.mkdir(parents=True, exist_ok=True)
+            write_split(self._out / "split.csv", self._dataset, self._parts)
+        except OSError as error:
+            raise StateError(f"{self._out}: cannot be written: {error.strerror}") from None
 
     def _of(self, *parts: Part) -> Places:
         return np.array([place for place, part in enumerate(self._parts) if part in parts], np.int64)
