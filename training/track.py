@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import edge
 from edge.atomic import write_atomically
-from edge.errors import Refused
-from training.fit import Fitted
-from training.recipe import Recipe
+from edge.errors import Refused, StateError
+
+if TYPE_CHECKING:  # they bring TensorFlow, which entering a promotion does not need
+    from training.fit import Fitted
+    from training.recipe import Recipe
 
 RECORD = "run.json"
-_PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy", "opencv-python-headless")
+CHAMPION, CHALLENGER = "champion", "challenger"
+_PACKAGES = ("tensorflow", "keras", "scikit-learn", "ai-edge-litert", "numpy", "opencv-python-headless")
 
 
 def record(folder: Path, recipe: Recipe, fitted: Fitted, data: Path, weights: Path | None) -> dict[str, Any]:
@@ -27,8 +35,9 @@ def record(folder: Path, recipe: Recipe, fitted: Fitted, data: Path, weights: Pa
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": recipe.model_dump(mode="json"),
         "data": {"where": str(data), **manifest.data.model_dump()},
-        "weights": str(weights) if weights else "keras",
-        "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "weights": {"from": str(weights), "sha256": _sha256(weights)} if weights else {"from": "keras"},
+        "versions": {name: _version(name) for name in _PACKAGES}
+        | {"gander": edge.__version__, "python": platform.python_version()},
         "metrics": {
             key: value for key, value in fitted.evaluation.summary().items() if isinstance(value, int | float | str)
         },
@@ -39,49 +48,91 @@ def record(folder: Path, recipe: Recipe, fitted: Fitted, data: Path, weights: Pa
             for one in fitted.converted
         },
         "why": fitted.why,
-        "bundle": {"file": fitted.path.name, "sha256": fitted.bundle.sha256, "signer": manifest.signer},
+        "bundle": {
+            "file": fitted.path.name,
+            "name": manifest.name,
+            "sha256": fitted.bundle.sha256,
+            "signer": manifest.signer,
+        },
     }
     write_atomically(folder / RECORD, json.dumps(made, ensure_ascii=False, indent=1).encode())
     return made
 
 
-def mirror(folder: Path, made: dict[str, Any], database: Path, champion: bool) -> str:
-    """Enter a run into MLflow's SQLite file as a new version of its model; returns that version.
+def need_mlflow() -> None:
+    """Raises `Refused` where it is not installed: said before the work of a fit, not after it."""
+    if not all(find_spec(name) for name in ("mlflow", "sqlalchemy", "alembic")):
+        raise Refused("--mlflow: MLflow is not installed; `make setup-training` adds it")
 
-    It gets the alias `champion` or `challenger`. Raises `Refused` where MLflow is not installed.
+
+def mirror(folder: Path, made: dict[str, Any], database: Path) -> tuple[str, str]:
+    """Enter a run into MLflow's SQLite file as a new version of its model; returns that version and its alias.
+
+    The first is `champion`, as nothing else can be; a later one is `challenger` until `promoted`. Raises `Refused`,
+    `StateError` for a file that is no such database.
     """
-    if not find_spec("mlflow"):
-        raise Refused("--mlflow: MLflow is not installed; in Gander's folder: pip install '.[training,mlflow]'")
+    with _client(database) as client:
+        name = made["bundle"]["name"]
+        experiment = client.get_experiment_by_name(name)
+        where = (folder.absolute() / "mlflow").as_uri()  # where MLflow would put files; nothing is written there
+        number = experiment.experiment_id if experiment else client.create_experiment(name, artifact_location=where)
+        tags = {
+            "bundle": made["bundle"]["sha256"],
+            "data": made["data"]["hashes"].get("pictures", ""),
+            "folder": str(folder.absolute()),
+        }
+        run = client.create_run(number, run_name=made["bundle"]["file"], tags=tags).info.run_id
+        for key, value in made["recipe"].items():
+            client.log_param(run, key, json.dumps(value, ensure_ascii=False))
+        for key, value in (made["metrics"] | {"seconds": sum(made["seconds"].values())}).items():
+            if isinstance(value, int | float):
+                client.log_metric(run, key, value)
+        client.set_terminated(run)
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        alias = CHALLENGER if CHAMPION in client.get_registered_model(name).aliases else CHAMPION
+        entered = client.create_model_version(name, str(folder.absolute()), run, tags={"bundle": tags["bundle"]})
+        client.set_registered_model_alias(name, alias, entered.version)
+    return str(entered.version), alias
+
+
+def promoted(database: Path, name: str, sha256: str) -> str:
+    """Give the alias `champion` to the version with this bundle; returns it. Raises `Refused` where there is none."""
+    with _client(database) as client:
+        found = [one for one in client.search_model_versions(f"name = '{name}'") if one.tags.get("bundle") == sha256]
+        if not found:
+            raise Refused(f"{database}: does not know this bundle of {name}; `fit --mlflow` enters one when it is made")
+        number = str(found[0].version)
+        if str(client.get_registered_model(name).aliases.get(CHALLENGER)) == number:
+            client.delete_registered_model_alias(name, CHALLENGER)
+        client.set_registered_model_alias(name, CHAMPION, number)
+    return number
+
+
+@contextmanager
+def _client(database: Path) -> Iterator[Any]:
+    """MLflow on one SQLite file, telling nobody; its errors as ours, in one line."""
+    need_mlflow()
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
-    address = f"sqlite:///{database.absolute()}"
-    client = MlflowClient(tracking_uri=address, registry_uri=address)
-    name = made["recipe"]["name"]
-    experiment = client.get_experiment_by_name(name)
-    number = experiment.experiment_id if experiment else client.create_experiment(name)
-    run = client.create_run(number, run_name=made["bundle"]["file"]).info.run_id
-    for key, value in made["recipe"].items():
-        client.log_param(run, key, json.dumps(value)[:500])
-    for key, value in made["metrics"].items():
-        if isinstance(value, int | float):
-            client.log_metric(run, key, value)
-    tags = {
-        "bundle": made["bundle"]["sha256"],
-        "data": made["data"]["hashes"].get("pictures", ""),
-        "folder": str(folder),
-    }
-    for key, value in tags.items():
-        client.set_tag(run, key, value)
-    client.set_terminated(run)
     try:
-        client.create_registered_model(name)
-    except MlflowException:  # there already
-        client.get_registered_model(name)
-    made_version = client.create_model_version(name, str(folder.absolute()), run).version
-    client.set_registered_model_alias(name, "champion" if champion else "challenger", made_version)
-    return str(made_version)
+        database.parent.mkdir(parents=True, exist_ok=True)
+        address = f"sqlite:///{database.absolute()}"
+        yield MlflowClient(tracking_uri=address, registry_uri=address)
+    except OSError as error:
+        raise StateError(f"{database}: not entered there: {error.strerror}") from None
+    except (MlflowException, SQLAlchemyError) as error:
+        raise StateError(f"{database}: not entered there: {str(error).splitlines()[0]}") from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _version(package: str) -> str:
