@@ -65,10 +65,10 @@ def need_mlflow() -> None:
         raise Refused("--mlflow: MLflow is not installed; `make setup-training` adds it")
 
 
-def mirror(folder: Path, made: dict[str, Any], database: Path) -> tuple[str, str]:
+def mirror(folder: Path, made: dict[str, Any], database: Path, first: bool = True) -> tuple[str, str]:
     """Enter a run into MLflow's SQLite file as a new version of its model; returns that version and its alias.
 
-    The first is `champion`, as nothing else can be; a later one is `challenger` until `promoted`. Raises `Refused`,
+    The `first` is `champion`, unless there is one; any other is `challenger` until `promoted`. Raises `Refused`,
     `StateError` for a file that is no such database.
     """
     with _client(database) as client:
@@ -90,7 +90,8 @@ def mirror(folder: Path, made: dict[str, Any], database: Path) -> tuple[str, str
         client.set_terminated(run)
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
-        alias = CHALLENGER if CHAMPION in client.get_registered_model(name).aliases else CHAMPION
+        alone = first and CHAMPION not in client.get_registered_model(name).aliases
+        alias = CHAMPION if alone else CHALLENGER
         entered = client.create_model_version(name, str(folder.absolute()), run, tags={"bundle": tags["bundle"]})
         client.set_registered_model_alias(name, alias, entered.version)
     return str(entered.version), alias
@@ -114,12 +115,12 @@ def _client(database: Path) -> Iterator[Any]:
     """MLflow on one SQLite file, telling nobody; its errors as ours, in one line."""
     need_mlflow()
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    for chatty in ("mlflow", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    for chatty in ("mlflow", "alembic"):  # only now: it sets its own when it is loaded
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
         address = f"sqlite:///{database.absolute()}"
