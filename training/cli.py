@@ -16,7 +16,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from edge.cli_common import JsonOption, enter, err, out, print_json, say
+from edge.cli_common import JsonOption, enter, err, out, print_json, say, settings
 from edge.errors import Refused
 from edge.runtimes.tflite import quietly
 
@@ -34,7 +34,9 @@ WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="Weights of the backbone; left out: Keras downloads them.")
 ]
 KeyOption = Annotated[Path | None, typer.Option("--key", help="Private key to sign with; made when there is none.")]
-HostArgument = Annotated[str, typer.Argument(help="The appliance as ssh knows it: name or user@name.")]
+HostArgument = Annotated[
+    str, typer.Argument(help="USER@APPLIANCE as ssh knows it, or USER@APPLIANCE:/STATE/DIRECTORY.")
+]
 GanderOption = Annotated[str, typer.Option(help="The command there.")]
 SshOption = Annotated[list[str] | None, typer.Option("--ssh", help="One more word for ssh, such as -p2222.")]
 Told = Callable[[str, int, int], None]
@@ -118,11 +120,13 @@ def fit(
 ) -> None:
     """Train, evaluate on held-out visits, convert, sign. Leaves one bundle and a page to look at."""
     from training import recipe as recipes
+    from training import track
 
     wanted = recipes.load(recipe)
+    if mlflow:
+        track.need_mlflow()
     _need_tensorflow()
     from edge.bundle import read as read_bundle
-    from training import track
     from training.dataset import read
     from training.fit import Fit
     from training.pack import laptop_key
@@ -211,14 +215,28 @@ def push(
     key: KeyOption = None,
     gander: GanderOption = "gander",
     ssh: SshOption = None,
+    mlflow: Annotated[
+        Path | None, typer.Option(help="With --promote: it is champion in this MLflow SQLite file too.")
+    ] = None,
 ) -> None:
     """Copy a bundle to an appliance over ssh, and install it there."""
+    from edge.bundle import read as read_bundle
+    from training import track
     from training.appliance import Appliance
     from training.pack import key_path
     from training.push import push as send
 
-    for line in send(bundle, key or key_path(), Appliance(host, gander, tuple(ssh or ())), trust, promote):
-        say(line)
+    if mlflow and not promote:
+        raise Refused("--mlflow: only a promotion is entered there; add --promote")
+    if mlflow:
+        track.need_mlflow()
+    to = Appliance(host, gander, tuple(ssh or ()))
+    with _shown(False) as told:
+        for line in send(bundle, key or key_path(), to, trust, promote, told):
+            say(line)
+    if mlflow:
+        made = read_bundle(bundle)
+        say(f"{mlflow}: {made.name} {track.promoted(mlflow, made.name, made.sha256)} is champion")
 
 
 @app.command()
@@ -237,7 +255,8 @@ def harvest(
 
     with _shown(as_json) as told:
         if Path(source).is_dir():
-            done = harvests.from_state(Path(source), "local", folder, moment("--since", since), told)
+            name = settings(None).node.name
+            done = harvests.from_state(Path(source), name, folder, moment("--since", since), told)
         else:
             done = harvests.from_appliance(Appliance(source, gander, tuple(ssh or ())), folder, since, told)
     if as_json:

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge import keys
 from edge.errors import GanderError, Refused
 from tests import stage
 from tests.edge.test_export import Shelf
@@ -25,38 +25,55 @@ from training.push import push
 pytestmark = pytest.mark.lab
 
 
+def sshd() -> str:
+    """The server's path; installed where that is possible."""
+    if shutil.which("sshd", path="/usr/sbin") is None and shutil.which("apt-get"):
+        install = ["apt-get", "install", "-y", "openssh-server", "openssh-client"]
+        subprocess.run(install, capture_output=True, check=False)
+    found = shutil.which("sshd", path="/usr/sbin")
+    if found is None:
+        pytest.skip("sshd is not installed, and cannot be: apt-get install openssh-server")
+    return found
+
+
 @pytest.fixture
 def appliance(tmp_path: Path) -> Iterator[Appliance]:
     """An appliance whose state directory is `tmp_path/state`, reached by ssh with a key."""
-    if shutil.which("sshd", path="/usr/sbin") is None and shutil.which("apt-get"):
-        subprocess.run(
-            ["apt-get", "install", "-y", "openssh-server", "openssh-client"], capture_output=True, check=False
-        )
-    if shutil.which("sshd", path="/usr/sbin") is None:
-        pytest.skip("sshd is not installed, and cannot be: apt-get install openssh-server")
-    folder = tmp_path / "ssh"
+    server, folder = sshd(), tmp_path / "ssh"
     folder.mkdir(mode=0o700)
-    for name in ("host", "laptop"):
+    for name in ("host", "laptop", "stranger"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
-    (folder / "laptop.pub").rename(folder / "authorized")
-    Path("/run/sshd").mkdir(exist_ok=True) if os.access("/run", os.W_OK) else None
+    if os.access("/run", os.W_OK):
+        Path("/run/sshd").mkdir(exist_ok=True)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     (folder / "config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\n"
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/laptop.pub\n"
         f"PidFile {folder}/pid\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n"
-        "PermitRootLogin prohibit-password\n"
+        "KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
     )
-    server = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", folder / "config"], stderr=subprocess.DEVNULL)
-    options = ("-p", str(port), "-i", str(folder / "laptop"), "-o", f"UserKnownHostsFile={folder}/known")
-    options = (*options, "-o", "StrictHostKeyChecking=accept-new", "-F", "none")
-    command = f"env GANDER_STATE={tmp_path}/state PYTHONPATH={Path(__file__).parents[2]} {sys.executable} -m edge.cli"
-    end = time.monotonic() + 10
-    while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < end:
+    known = (folder / "host.pub").read_text()
+    (folder / "known").write_text(f"[127.0.0.1]:{port} {known}")
+    options = ("-F", "none", "-p", str(port), "-i", str(folder / "laptop"), "-o", "IdentitiesOnly=yes")
+    options = (*options, "-o", f"UserKnownHostsFile={folder}/known", "-o", "StrictHostKeyChecking=yes")
+    command = f"env PYTHONPATH={Path(__file__).parents[2]} {sys.executable} -m edge.cli"
+    process = subprocess.Popen([server, "-D", "-e", "-f", folder / "config"], stderr=subprocess.DEVNULL)
+    try:
+        wait(port)
+        yield Appliance(f"127.0.0.1:{tmp_path}/state", command, options)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def wait(port: int) -> None:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
         time.sleep(0.05)
-    yield Appliance("127.0.0.1", command, options)
-    server.terminate()
-    server.wait(10)
+    pytest.fail("sshd did not start")
 
 
 @pytest.fixture
@@ -65,35 +82,90 @@ def bundle(tmp_path: Path) -> Path:
     return stage.bundle(tmp_path / "laptop", tmp_path / "made")
 
 
-def test_harvest_over_ssh(appliance: Appliance, tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "state")
+def left() -> list[Path]:
+    return list(Path("/var/tmp").glob("gander.*"))
+
+
+def test_harvest_over_ssh_sends_each_picture_once(appliance: Appliance, tmp_path: Path) -> None:
+    shelf, out, before = Shelf(tmp_path / "state"), tmp_path / "pictures", left()
     shelf.said("fox", visit=shelf.visit(1)["visit"])
-    done = from_appliance(appliance, tmp_path / "pictures", None, lambda *_: None)
+    done = from_appliance(appliance, out, None, lambda *_: None)
     assert (done.labelled, done.new) == (1, 1)
-    assert "fox" in (tmp_path / "pictures" / LABELLED).read_text()
-    assert not list(Path("/tmp").glob("tmp.*/export.zip")), "nothing is left there"
-    with pytest.raises(GanderError, match="since"):
-        from_appliance(appliance, tmp_path / "pictures", "nonsense", lambda *_: None)
+    assert "fox" in (out / LABELLED).read_text()
+    (picture,) = out.rglob("*.jpg")
+    jay = shelf.visit(2)
+    told: list[tuple[str, int, int]] = []
+    done = from_appliance(appliance, out, None, lambda *words: told.append(words))
+    assert (done.labelled, done.unlabelled, done.new) == (1, 1, 1)
+    assert [of for what, n, of in told if what == "fetching pictures" and n == of] == [1], "the first is here already"
+    picture.unlink()
+    assert from_appliance(appliance, out, None, lambda *_: None).new == 1, "what is gone here comes again"
+    assert picture.read_text().startswith("crop of ")
+    assert jay["visit"] in (out / "unlabelled.csv").read_text()
+    assert left() == before, "nothing stays there"
+
+
+def test_what_the_appliance_refuses_is_said_in_its_words(appliance: Appliance, tmp_path: Path) -> None:
+    shelf, before = Shelf(tmp_path / "state"), left()
+    shelf.visit(1)
+    for nonsense in ("nonsense", f"2h; touch {tmp_path}/owned", "$(reboot)"):
+        with pytest.raises(Refused, match=r"--since .* no moment"):
+            from_appliance(appliance, tmp_path / "pictures", nonsense, lambda *_: None)
+    assert not (tmp_path / "owned").exists()
+    elsewhere = replace(appliance, where=f"127.0.0.1:{tmp_path}/no where'; echo")
+    with pytest.raises(GanderError, match="no journal there yet"):
+        from_appliance(elsewhere, tmp_path / "pictures", None, lambda *_: None)
+    old = replace(appliance, gander=f"{appliance.gander} --no-such-option")
+    with pytest.raises(GanderError, match="No such option"):
+        from_appliance(old, tmp_path / "pictures", None, lambda *_: None)
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == []
+    assert left() == before, "nothing stays there"
 
 
 def test_push_install_and_promote(appliance: Appliance, bundle: Path, tmp_path: Path) -> None:
-    key = tmp_path / "laptop" / "device.key"
-    gander("status", state=tmp_path / "state")  # the appliance has a key of its own
-    with pytest.raises(Refused, match="gander-train push --trust"):
-        push(bundle, key, appliance)
-    said = push(bundle, key, appliance, trust=True, promote=True)
-    assert len(said) <= 3
+    key, before = tmp_path / "laptop" / "device.key", left()
+    with pytest.raises(Refused, match=r"gander-train push .*colours.gander 127.0.0.1:.*/state --trust"):
+        list(push(bundle, key, appliance))
+    sent: list[tuple[str, int, int]] = []
+    said = list(push(bundle, key, appliance, True, True, lambda *words: sent.append(words)))
+    assert len(said) == 3
     assert "champion: colours" in gander("bundle", "list", state=tmp_path / "state").out
-    other = keys.generate(tmp_path / "other.key")
-    with pytest.raises(Refused, match="unknown key"):
-        push(bundle, tmp_path / "other.key", appliance)
-    assert other.public.fingerprint
+    assert [done == of for what, done, of in sent if what.startswith("sending")][-1:] == [True]
+    assert list(push(bundle, key, appliance)), "once trusted, always trusted"
+    assert left() == before, "nothing stays there"
 
 
 def test_who_cannot_be_reached_is_said(appliance: Appliance, bundle: Path, tmp_path: Path) -> None:
-    nobody = Appliance("127.0.0.1", "gander", ("-p", "9", *appliance.options[2:]))
-    with pytest.raises(GanderError, match="must go without a password"):
-        push(bundle, tmp_path / "laptop" / "device.key", nobody)
-    elsewhere = Appliance("127.0.0.1", "/opt/nowhere/gander", appliance.options)
-    with pytest.raises(GanderError, match="--gander"):
-        push(bundle, tmp_path / "laptop" / "device.key", elsewhere)
+    key, options = tmp_path / "laptop" / "device.key", appliance.options
+    port = options.index("-p") + 1
+    cases = {
+        "Connection refused; is it on": replace(appliance, options=(*options[:port], "9", *options[port + 1 :])),
+        "Permission denied .*; `ssh-copy-id 127.0.0.1` once": replace(
+            appliance, options=tuple(word.replace("ssh/laptop", "ssh/stranger") for word in options)
+        ),
+        "verification failed.; `ssh 127.0.0.1` once": replace(
+            appliance, options=tuple(word.replace("ssh/known", "ssh/nobody") for word in options)
+        ),
+        "Could not resolve .*; is the name right": replace(appliance, where="gander.invalid"),
+        "not found; give gander's path there": replace(appliance, gander="/opt/nowhere/gander"),
+    }
+    for words, one in cases.items():
+        with pytest.raises(GanderError, match=words):
+            list(push(bundle, key, one))
+    (tmp_path / "ssh" / "known").write_text(
+        (tmp_path / "ssh" / "known").read_text().split()[0] + " " + (tmp_path / "ssh" / "stranger.pub").read_text()
+    )
+    with pytest.raises(GanderError, match=r"ssh-keygen -R 127\.0\.0\.1"):
+        list(push(bundle, key, appliance))
+
+
+def test_a_full_disk_there_is_said(appliance: Appliance, bundle: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    list(push(bundle, tmp_path / "laptop" / "device.key", appliance, trust=True))
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", state / "models"], check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        with pytest.raises(GanderError, match="No space left"):
+            list(push(bundle, tmp_path / "laptop" / "device.key", appliance))
+    finally:
+        subprocess.run(["umount", state / "models"], check=True)

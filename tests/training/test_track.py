@@ -74,6 +74,6 @@ def test_the_first_is_champion_the_next_challenges_until_it_is_promoted(
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("not a database, but what somebody wrote down")
-    with pytest.raises(StateError, match="not entered there.*not a database"):
+    with pytest.raises(StateError, match=r"not entered there.*not a database"):
         mirror(tmp_path, run(1), notes)
     assert notes.read_text() == "not a database, but what somebody wrote down"
