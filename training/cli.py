@@ -50,10 +50,10 @@ def main() -> None:
 def keygen(key: Annotated[Path | None, typer.Argument(help="Where to; default: this user's own.")] = None) -> None:
     """Make the key pair that signs bundles. The private half never leaves this machine."""
     from edge import keys
-    from training.pack import key_path
+    from training.pack import key_folder, key_path
 
     path = key or key_path()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key_folder(path)
     made = keys.generate(path, "laptop")
     public = keys.public_path(path)
     say(f"{path}: private, stays here\n{public}: {made.public.fingerprint}")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,13 +18,16 @@ from pydantic import JsonValue
 from edge import keys
 from edge.bundle import Bundle, Golden, write
 from edge.config import LabelsConfig
+from edge.errors import StateError
 from edge.evidence import Kinds
 from edge.manifest import Calibration, DataFacts, Manifest
 from edge.self_test import render_crops, run_apart
 from edge.values import Image, Kind
-from training.convert import Converted
 from training.dataset import Picture, load
 from training.recipe import Recipe
+
+if TYPE_CHECKING:  # it brings TensorFlow, which keys and `pack` do not need
+    from training.convert import Converted
 
 _SIDE = 256  # of golden pictures: enough to know an animal by, and small in a file
 
@@ -37,8 +41,16 @@ def key_path() -> Path:
 def laptop_key(path: Path | None = None) -> keys.SigningKey:
     """The key bundles are signed with; made at the first call. Raises `Refused` for a file that is no key."""
     path = path or key_path()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key_folder(path)
     return keys.load_or_generate(path, "laptop")
+
+
+def key_folder(path: Path) -> None:
+    """Make the folder of a key where there is none, for its owner only. Raises `StateError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StateError(f"{path.parent}: a key cannot be kept there: {error.strerror}; name another file") from None
 
 
 def suggested_kinds(labels: Sequence[str], globs: LabelsConfig) -> LabelsConfig:
