@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,12 @@ def generate(path: Path, comment: str = "") -> SigningKey:
     except OSError as error:
         raise StateError(f"{path}: the key cannot be written: {error.strerror}") from None
     return key
+
+
+def own_path() -> Path:
+    """Where a user keeps the key by which he signs what he trains: on a laptop, not on an appliance."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path(os.environ.get("HOME", "/")) / ".config"
+    return Path(base) / "gander" / "laptop.key"
 
 
 def public_path(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -51,11 +52,13 @@ class ModelStore:
         return keys.load_or_generate(self._state / "device.key", "device")
 
     def trusted(self) -> list[PublicKey]:
-        """The device's own key, those enrolled with `gander bundle trust`, and the configuration's."""
+        """The device's own key, those enrolled with `gander bundle trust`, the configuration's, and this user's.
+
+        Who trains on this very machine, for this very user, need not be introduced.
+        """
         paths = [Path(path) for path in self._config.trusted_keys] + sorted(self._keys.glob("*.pub"))
-        own = keys.public_path(self._state / "device.key")
-        if own.exists():
-            paths.append(own)
+        own = (keys.public_path(self._state / "device.key"), keys.public_path(keys.own_path()))
+        paths += [path for path in own if os.access(path, os.R_OK)]
         return [keys.load_public(path) for path in paths]
 
     def trust(self, path: Path) -> PublicKey:

@@ -50,9 +50,9 @@ def main() -> None:
 def keygen(key: Annotated[Path | None, typer.Argument(help="Where to; default: this user's own.")] = None) -> None:
     """Make the key pair that signs bundles. The private half never leaves this machine."""
     from edge import keys
-    from training.pack import key_folder, key_path
+    from training.pack import key_folder
 
-    path = key or key_path()
+    path = key or keys.own_path()
     key_folder(path)
     made = keys.generate(path, "laptop")
     public = keys.public_path(path)
@@ -220,10 +220,10 @@ def push(
     ] = None,
 ) -> None:
     """Copy a bundle to an appliance over ssh, and install it there."""
+    from edge import keys
     from edge.bundle import read as read_bundle
     from training import track
     from training.appliance import Appliance
-    from training.pack import key_path
     from training.push import push as send
 
     if mlflow and not promote:
@@ -232,7 +232,7 @@ def push(
         track.need_mlflow()
     to = Appliance(host, gander, tuple(ssh or ()))
     with _shown(False) as told:
-        for line in send(bundle, key or key_path(), to, trust, promote, told):
+        for line in send(bundle, key or keys.own_path(), to, trust, promote, told):
             say(line)
     if mlflow:
         made = read_bundle(bundle)

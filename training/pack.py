@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -32,15 +31,9 @@ if TYPE_CHECKING:  # it brings TensorFlow, which keys and `pack` do not need
 _SIDE = 256  # of golden pictures: enough to know an animal by, and small in a file
 
 
-def key_path() -> Path:
-    """The laptop's own key, unless told otherwise."""
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "gander" / "laptop.key"
-
-
 def laptop_key(path: Path | None = None) -> keys.SigningKey:
     """The key bundles are signed with; made at the first call. Raises `Refused` for a file that is no key."""
-    path = path or key_path()
+    path = path or keys.own_path()
     key_folder(path)
     return keys.load_or_generate(path, "laptop")
 

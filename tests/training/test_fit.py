@@ -20,6 +20,7 @@ from edge.frames.picture import read_picture
 from edge.preprocess import InputSpec, prepare, square_crop
 from edge.self_test import self_test
 from edge.values import Box
+from tests.stage import command, environment, gander
 from training.rendered import LABELS, Take, cut
 
 pytestmark = [
@@ -123,6 +124,20 @@ def test_a_fit_leaves_one_signed_bundle_that_verifies(fitted: Path, cache: Path)
     assert b"PRIVATE" not in bundle_of(fitted).read_bytes()
 
 
+def test_the_appliance_accepts_it_from_who_is_trusted(fitted: Path, cache: Path, tmp_path: Path) -> None:
+    stranger = gander("bundle", "install", bundle_of(fitted), state=tmp_path / "a")
+    assert stranger.status == 2
+    assert "unknown key" in stranger.err
+    public = cache / "config" / "gander" / "laptop.key.pub"
+    assert gander("bundle", "trust", public, state=tmp_path / "a").status == 0
+    for words in (("install", bundle_of(fitted)), ("promote", "small")):
+        assert gander("bundle", *words, state=tmp_path / "a").status == 0
+    assert "champion: small" in gander("bundle", "list", state=tmp_path / "a").out
+    home = {**environment(tmp_path / "b"), "XDG_CONFIG_HOME": str(cache / "config")}
+    own = subprocess.run(command("bundle", "verify", bundle_of(fitted)), env=home, capture_output=True, check=False)
+    assert own.returncode == 0, "who trained it on this machine needs no introduction"
+
+
 def test_no_group_is_on_both_sides(fitted: Path) -> None:
     rows = list(csv.DictReader((fitted / "split.csv").open()))
     sides: dict[str, set[str]] = {}
@@ -144,13 +159,28 @@ def test_evaluate_gives_the_figures_of_any_data(fitted: Path, pictures: Path, ca
 def test_a_second_fit_computes_no_features_and_says_the_same(
     fitted: Path, pictures: Path, weights: Path, cache: Path, tmp_path: Path
 ) -> None:
-    recipe = fitted.parent / "small.toml"
-    done = train("fit", recipe, "--data", pictures, "--weights", weights, "--out", tmp_path, "--json", cache=cache)
+    recipe, out, runs = fitted.parent / "small.toml", tmp_path / "b", tmp_path / "runs.db"
+    champion = bundle_of(fitted)
+    words = ("--data", pictures, "--weights", weights, "--out", out, "--mlflow", runs, "--champion", champion, "--json")
+    done = train("fit", recipe, *words, cache=cache)
     assert done.returncode == 0, done.stderr[-2000:]
-    first, second = (verify(bundle_of(folder), [laptop(cache)]) for folder in (fitted, tmp_path))
+    first, second = (verify(bundle_of(folder), [laptop(cache)]) for folder in (fitted, out))
+    records = [json.loads((folder / "run.json").read_text()) for folder in (fitted, out)]
+    assert records[0]["metrics"] == records[1]["metrics"]
+    assert records[1]["seconds"]["features"] < max(records[0]["seconds"]["features"], 2.0)
+    assert registered(runs, "small", "challenger") == records[1]["bundle"]["sha256"] == second.sha256
     assert first.model == second.model
     assert first.manifest.calibration == second.manifest.calibration
     assert first.manifest.data == second.manifest.data
+
+
+def registered(runs: Path, name: str, alias: str) -> str:
+    """The hash of the bundle that MLflow knows under an alias."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{runs}", f"sqlite:///{runs}")
+    version = client.get_model_version_by_alias(name, alias)
+    return str(client.get_run(version.run_id).data.tags["bundle"])
 
 
 def laptop(cache: Path) -> keys.PublicKey:
