@@ -171,6 +171,7 @@ def evaluate(
     from edge.evidence import Kinds
     from training.dataset import read
     from training.evaluation import evaluate as weigh
+    from training.pack import seen
     from training.scoring import score
 
     model = read_bundle(bundle)
@@ -183,11 +184,14 @@ def evaluate(
         from training.evaluation_page import write
 
         write(page, evaluation, dataset.pictures, model)
+    known = seen(model, [one.sha256 for one in dataset.prints])
     if as_json:
-        print_json({"summary": evaluation.summary()})
+        print_json({"summary": evaluation.summary() | {"seen": known}})
         return
     _print_recall(evaluation.summary())
     say(evaluation.verdict.text)
+    if known:
+        say(f"{known} of these pictures taught this very model: its figures on them say nothing of new ones")
 
 
 @app.command()

@@ -107,7 +107,7 @@ class Features:
     def _name(self, picture: Picture, digest: str, number: int) -> str:
         """Equal names mean equal features: what is in the file, which part of it, which look."""
         part = picture.box or ""
-        how = f"{number} {self._recipe.model_dump_json(exclude={'count'})}" if number else ""
+        how = f"{number} {self._recipe.model_dump_json(exclude={'count'})}{' crop' * picture.crop}" if number else ""
         return hashlib.sha256(f"{digest} {part} {how}".encode()).hexdigest()
 
     def _open(self) -> sqlite3.Connection:

@@ -30,7 +30,7 @@ from training.evaluation import Evaluation, evaluate
 from training.evaluation_page import fill
 from training.features import Features, cache_folder
 from training.head import Head
-from training.pack import manifest, pack, suggested_kinds
+from training.pack import TAUGHT, manifest, pack, suggested_kinds
 from training.page import Page
 from training.recipe import Recipe
 from training.scoring import score
@@ -287,7 +287,10 @@ class Fit:
         """Into a folder of its own first: an earlier bundle goes only when the new one is there."""
         held = self._pictures(self._of(Part.TEST))
         made = self._manifest(chosen, evaluation)
-        report = {"evaluation.json": json.dumps(evaluation.json(), ensure_ascii=False).encode()}
+        report = {
+            "evaluation.json": json.dumps(evaluation.json(), ensure_ascii=False).encode(),
+            TAUGHT: "".join(f"{digest}\n" for digest in sorted(self._taught_by())).encode(),
+        }
         bundle = pack(self._out, made, chosen.data, held, self._key, report)
         self_test(bundle)
         for path in self._out.glob(f"*{SUFFIX}"):
@@ -317,6 +320,11 @@ class Fit:
         page.write(self._out / "report.html")
         text = json.dumps(fitted.evaluation.json() | {"why": fitted.why}, ensure_ascii=False, indent=1)
         write_atomically(self._out / "report.json", text.encode())
+
+    def _taught_by(self) -> set[str]:
+        """Hashes of the pictures that what is packed has been trained on."""
+        parts = tuple(Part) if self._recipe.data.refit else (Part.TRAIN, Part.VALIDATION)
+        return {self._hashes[int(place)] for place in self._of(*parts)}
 
     @property
     def facts(self) -> dict[str, str]:

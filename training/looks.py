@@ -10,6 +10,8 @@ from edge.values import Box, Image
 from training.dataset import Picture
 from training.recipe import LooksRecipe
 
+_OF_A_CROP = 0.7  # of what the appliance cut out no smaller part is taken: it is as near as it will ever be
+
 
 def look(image: Image, picture: Picture, recipe: LooksRecipe, number: int, seed: str) -> Image:
     """The look of this number at a whole picture uint8[H, W, 3]; number 0 is the picture as it is.
@@ -20,14 +22,15 @@ def look(image: Image, picture: Picture, recipe: LooksRecipe, number: int, seed:
         return square_crop(image, picture.box) if picture.box else image
     random = np.random.default_rng([number, *bytes.fromhex(seed[:32])])
     box = _moved(picture.box, random) if picture.box else None
-    crop = square_crop(image, box, MARGIN * random.uniform(0.5, 1.5)) if box else _part(image, recipe, random)
+    least = max(recipe.least_area, _OF_A_CROP) if picture.crop else recipe.least_area
+    crop = square_crop(image, box, MARGIN * random.uniform(0.5, 1.5)) if box else _part(image, least, random)
     return _lit(np.asarray(cv2.flip(crop, 1)) if random.random() < 0.5 else crop, recipe, random)
 
 
-def _part(image: Image, recipe: LooksRecipe, random: np.random.Generator) -> Image:
+def _part(image: Image, least: float, random: np.random.Generator) -> Image:
     """A part of a picture at a random scale: what fills it is rarely at its border, so the middle is likelier."""
     height, width = image.shape[:2]
-    area = random.uniform(recipe.least_area, 1.0)
+    area = random.uniform(least, 1.0)
     aspect = np.exp(random.uniform(-0.25, 0.25))
     w, h = min(np.sqrt(area * aspect), 1.0), min(np.sqrt(area / aspect), 1.0)
     left, top = (random.beta(2.0, 2.0, 2) * (1.0 - w, 1.0 - h)).tolist()

@@ -29,6 +29,14 @@ if TYPE_CHECKING:  # it brings TensorFlow, which keys and `pack` do not need
     from training.convert import Converted
 
 _SIDE = 256  # of golden pictures: enough to know an animal by, and small in a file
+TAUGHT = "pictures.sha256"
+"""The part of a bundle's report that names, by the hashes of their files, the pictures that taught it."""
+
+
+def seen(bundle: Bundle, hashes: Sequence[str]) -> int:
+    """How many of these pictures taught the bundle's model: of them its figures say nothing."""
+    taught = set(bundle.report.get(TAUGHT, b"").decode().split())
+    return sum(digest in taught for digest in hashes)
 
 
 def laptop_key(path: Path | None = None) -> keys.SigningKey:

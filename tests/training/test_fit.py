@@ -16,10 +16,12 @@ import pytest
 
 from edge import keys
 from edge.bundle import verify
+from edge.errors import Refused
 from edge.frames.picture import read_picture
 from edge.preprocess import InputSpec, prepare, square_crop
 from edge.self_test import self_test
 from edge.values import Box
+from tests.scenarios.test_full_disk import fill, small  # noqa: F401 - a fixture
 from tests.stage import command, environment, gander
 from training.rendered import LABELS, Take, cut
 
@@ -154,6 +156,7 @@ def test_evaluate_gives_the_figures_of_any_data(fitted: Path, pictures: Path, ca
     assert {"n", "accuracy", "balanced_accuracy", "recall", "visit_accuracy", "by_source"} <= set(summary)
     assert summary["n"] == len((pictures / "labels.csv").read_text().splitlines()) - 1
     assert set(summary["by_source"]) == {"yard0", "yard1"}
+    assert summary["seen"] == summary["n"], "with refit all of them have taught it"
 
 
 def test_a_second_fit_computes_no_features_and_says_the_same(
@@ -230,6 +233,46 @@ def test_weights_of_another_network_are_refused(fitted: Path, pictures: Path, we
     assert done.returncode == 2
     assert "not the weights of mobilenet_v2" in done.stderr
     assert not list(folder.glob("*.gander")) if folder.exists() else True
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(
+    fitted: Path,
+    pictures: Path,
+    weights: Path,
+    small: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    ballast = fill(small)
+    words = ("fit", fitted.parent / "small.toml", "--data", pictures, "--weights", weights, "--out", tmp_path / "out")
+    done = train(*words, "--key", tmp_path / "key", cache=small)
+    assert done.returncode == 2
+    assert "features cannot be kept" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list((tmp_path / "out").glob("*.gander"))
+    ballast.unlink()
+
+
+def test_backbones_are_cut_where_wanted(tmp_path: Path) -> None:
+    import keras
+
+    from training.backbones import build
+    from training.recipe import BackboneRecipe
+
+    whole = keras.applications.InceptionV3(weights=None, include_top=False, input_shape=(96, 96, 3))
+    whole.save_weights(tmp_path / "all.weights.h5")
+    part = keras.Model(whole.input, whole.get_layer("mixed8").output)
+    part.save_weights(tmp_path / "mixed8.weights.h5")
+    for at, channels, file in (
+        *(("mixed10", 2048, "all"), ("", 2048, "all"), ("mixed8", 1280, "all"), ("mixed8", 1280, "mixed8")),
+        ("mixed7", 768, "mixed8"),
+    ):
+        made = build(BackboneRecipe(kind="inception_v3", cut=at, size=96), tmp_path / f"{file}.weights.h5")
+        assert made.trunk.output_shape[-1] == channels
+        first = next(layer for layer in made.trunk.layers if layer.weights).get_weights()[0]
+        assert np.array_equal(first, next(layer for layer in whole.layers if layer.weights).get_weights()[0])
+    for at, file, why in (("mixed10", "mixed8", "not the weights"), ("mixed11", "all", "no layer 'mixed11'")):
+        with pytest.raises(Refused, match=why):
+            build(BackboneRecipe(kind="inception_v3", cut=at, size=96), tmp_path / f"{file}.weights.h5")
 
 
 def test_tuning_learns_and_goes_on_where_it_was(
