@@ -108,7 +108,7 @@ class Fit:
             whole = network(backbone, head)
             self._tuned = self._tune(whole, self._of(Part.VALIDATION), self._recipe.tune.epochs)
         with self._clock("converting"):
-            converted = self._convert(whole, vectors)
+            converted = self._convert(whole)
             chosen, why = choose(converted, self._recipe.convert.most_lost)
         with self._clock("evaluating"):
             evaluation = self._evaluate(chosen, vectors, head, champion)
@@ -174,7 +174,7 @@ class Fit:
     def _shown(self, places: Places) -> Shown:
         return self._pictures(places), [self._hashes[place] for place in places], self._right[places]
 
-    def _convert(self, whole: Network, vectors: Vectors) -> list[Converted]:
+    def _convert(self, whole: Network) -> list[Converted]:
         """Each kind of file, with its figures on the same held-out pictures."""
         judge, test = self._some(Part.VALIDATION), self._some(Part.TEST)
         shown, held = self._tensors(whole.backbone, judge), self._tensors(whole.backbone, test)

@@ -52,6 +52,10 @@ def _fit(
 ) -> Head:
     """Features are brought to one scale first; that is then folded into the weights."""
     looks, size = features.shape[1:]
+    weights, bias = np.zeros((size, classes), np.float32), np.full(classes, _NEVER, np.float32)
+    if len(np.unique(labels)) < 2:  # of little there may be but one label
+        bias[labels] = 0.0
+        return Head(weights, bias, strength)
     shown = np.array(features, np.float32).reshape(-1, size)
     mean, varies = shown.mean(0), shown.var(0)
     scale = np.sqrt(varies + 0.01 * varies.mean() + 1e-12)
@@ -64,7 +68,6 @@ def _fit(
     coefficients, intercept = model.coef_, model.intercept_
     if len(there) == 2:  # one line between two
         coefficients, intercept = np.concatenate([-coefficients, coefficients]) / 2, np.array([-1, 1]) * intercept / 2
-    weights, bias = np.zeros((size, classes), np.float32), np.full(classes, _NEVER, np.float32)
     weights[:, there] = (coefficients / scale).T
     bias[there] = intercept - (coefficients / scale) @ mean
     return Head(weights, bias, strength)
