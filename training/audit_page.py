@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from edge.atomic import write_atomically
@@ -44,10 +45,11 @@ def _page(path: Path, found: Audit, dataset: Dataset) -> None:
         across = set(found.leaks)
         pairs = sorted(found.alike, key=lambda pair: (pair not in across, pair))
         other = [pair for pair in pairs if dataset.pictures[pair[0]].group != dataset.pictures[pair[1]].group]
-        text = (
-            f"{len(found.alike)} pairs, {len(other)} of them of different visits: those are on one side of the split."
+        text = f"{len(found.alike)} pairs, {len(other)} of them of different visits: those are on one side of the split. One of each visit:"
+        page.sheet(
+            [shown for pair in _apart(other, dataset)[: _MOST // 2] for shown in _pair(pair, dataset, pair in across)],
+            text,
         )
-        page.sheet([shown for pair in other[: _MOST // 2] for shown in _pair(pair, dataset, pair in across)], text)
     page.heading("How much of what")
     rows = [
         (label, visits, found.pictures[label], found.one_source.get(label, "several"))
@@ -65,6 +67,17 @@ def _page(path: Path, found: Audit, dataset: Dataset) -> None:
         f"{found.told_apart:.0%}; 50 % is by chance.",
     )
     page.write(path)
+
+
+def _apart(pairs: Sequence[tuple[int, int]], dataset: Dataset) -> list[tuple[int, int]]:
+    """Of each visit one pair: a fixed camera's pictures of nobody are all alike, and would fill the page."""
+    chosen, shown = [], set[str]()
+    for one, other in pairs:
+        groups = {dataset.pictures[one].group, dataset.pictures[other].group}
+        if not groups & shown:
+            shown |= groups
+            chosen.append((one, other))
+    return chosen
 
 
 def _suspect(suspect: Suspect, dataset: Dataset) -> list[Shown]:
