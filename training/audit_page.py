@@ -45,7 +45,9 @@ def _page(path: Path, found: Audit, dataset: Dataset) -> None:
         across = set(found.leaks)
         pairs = sorted(found.alike, key=lambda pair: (pair not in across, pair))
         other = [pair for pair in pairs if dataset.pictures[pair[0]].group != dataset.pictures[pair[1]].group]
-        text = f"{len(found.alike)} pairs, {len(other)} of them of different visits: those are on one side of the split. One of each visit:"
+        text = (
+            f"{len(found.alike)} pairs, {len(other)} of them of different visits: those are on one side of the split."
+        )
         page.sheet(
             [shown for pair in _apart(other, dataset)[: _MOST // 2] for shown in _pair(pair, dataset, pair in across)],
             text,
