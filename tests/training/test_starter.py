@@ -114,6 +114,7 @@ def test_a_box_is_named_after_what_it_shows(box: Box, label: str | None) -> None
     assert name(box, crop_box(picture, box), TRUTH) == label
 
 
+@pytest.mark.lab
 @pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="needs TensorFlow: `make setup-training`")
 @pytest.mark.timeout(600)
 def test_a_tiny_plan_gives_a_bundle_that_verifies(tmp_path: Path) -> None:
