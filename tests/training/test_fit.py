@@ -262,7 +262,7 @@ def test_backbones_are_cut_where_wanted(tmp_path: Path) -> None:
     whole.save_weights(tmp_path / "all.weights.h5")
     part = keras.Model(whole.input, whole.get_layer("mixed8").output)
     part.save_weights(tmp_path / "mixed8.weights.h5")
-    for at, channels, file in (*(("mixed10", 2048, "all"), ("mixed8", 1280, "mixed8"), ("mixed7", 768, "mixed8")),):
+    for at, channels, file in (("mixed10", 2048, "all"), ("mixed8", 1280, "mixed8"), ("mixed7", 768, "mixed8")):
         made = build(BackboneRecipe(kind="inception_v3", cut=at, size=96), tmp_path / f"{file}.weights.h5")
         assert made.trunk.output_shape[-1] == channels
         first = next(layer for layer in made.trunk.layers if layer.weights).get_weights()[0]
