@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from cleanlab.filter import find_label_issues
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp
+from scipy.stats import chi2_contingency, ks_2samp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
@@ -62,6 +62,25 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixture:
+    """How unlike training and test set are in what they are made of: half the sum of the differences of the shares.
+
+    `most` is what differs most, with its share in each.
+    """
+
+    what: str
+    distance: float
+    most: str
+    train: float
+    test: float
+    p: float
+
+    @property
+    def matters(self) -> bool:
+        return self.distance > _ALIKE and self.p < 0.01
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """Everything that was found. `told_apart`: how well training and test set can be told apart (0.5: not at all)."""
 
@@ -72,6 +91,7 @@ class Audit:
     pictures: dict[str, int]
     one_source: dict[str, str]
     differences: tuple[Difference, ...]
+    mixtures: tuple[Mixture, ...]
     told_apart: float
     notes: tuple[str, ...]
 
@@ -88,7 +108,8 @@ class Audit:
             "visits": self.visits,
             "pictures": self.pictures,
             "one_source": self.one_source,
-            "differences": {one.what: round(one.distance, 3) for one in self.differences},
+            "differences": {one.what: round(one.distance, 3) for one in self.differences}
+            | {mix.what: round(mix.distance, 3) for mix in self.mixtures},
             "told_apart": round(self.told_apart, 3),
             "advice": list(self.advice),
             "notes": list(self.notes),
@@ -111,6 +132,7 @@ def audit(dataset: Dataset, embeddings: Embeddings, parts: Sequence[Part], leaks
         pictures=dict(Counter(picture.label for picture in dataset.pictures).most_common()),
         one_source=one_source if any(one_source.values()) else {},
         differences=tuple(_differences(dataset, parts)),
+        mixtures=tuple(_mixtures(dataset, parts)),
         told_apart=_told_apart(dataset, embeddings, parts),
         notes=dataset.notes,
     )
@@ -182,6 +204,27 @@ def _differences(dataset: Dataset, parts: Sequence[Part]) -> list[Difference]:
     return found
 
 
+def _mixtures(dataset: Dataset, parts: Sequence[Part]) -> list[Mixture]:
+    """Labels, sources and cameras, counted by visit: the pictures of one are not independent."""
+    visits = {
+        (picture.group, picture.label): (part is Part.TEST, picture)
+        for picture, part in zip(dataset.pictures, parts, strict=True)
+    }
+    found = []
+    for what in ("label", "source", "camera"):
+        counts = Counter((getattr(picture, what), test) for test, picture in visits.values())
+        names = sorted({name for name, _ in counts})
+        table = np.array([[counts[name, side] for name in names] for side in (False, True)])
+        if len(names) < 2 or not table.sum(1).all():
+            continue
+        ours, theirs = table / table.sum(1, keepdims=True)
+        worst = int(np.abs(ours - theirs).argmax())
+        p = float(chi2_contingency(table).pvalue)
+        distance = float(np.abs(ours - theirs).sum() / 2)
+        found.append(Mixture(what, distance, names[worst], float(ours[worst]), float(theirs[worst]), p))
+    return found
+
+
 def _told_apart(dataset: Dataset, embeddings: Embeddings, parts: Sequence[Part]) -> float:
     """Area under the curve of a classifier that is to tell the test set from the rest."""
     test = np.array([part is Part.TEST for part in parts], np.int64)
@@ -209,6 +252,10 @@ def _advice(found: Audit) -> list[str]:
             said.append(
                 f"Training and test set differ in {one.what}: {one.train:.2g} and {one.test:.2g} in the middle."
             )
+    for mix in found.mixtures:
+        if mix.matters:
+            shares = f"{mix.train:.0%} and {mix.test:.0%} of the visits"
+            said.append(f"Training and test set differ by {mix.what}, most in {mix.most}: {shares}.")
     if found.told_apart > _TOLD_APART:
         said.append(f"Training and test set can be told apart ({found.told_apart:.0%}): figures may not carry over.")
     return said

@@ -62,13 +62,25 @@ def _page(path: Path, found: Audit, dataset: Dataset) -> None:
     page.table(
         ("", "training", "test", "distance", ""),
         [
-            (one.what, f"{one.train:.2g}", f"{one.test:.2g}", f"{one.distance:.2f}", "differs" if one.matters else "")
+            (one.what, f"{one.train:.2g}", f"{one.test:.2g}", f"{one.distance:.2f}", _word(one.matters))
             for one in found.differences
         ],
         f"Medians, and how far the distributions are apart (0 to 1). By their pictures the sets can be told apart to "
         f"{found.told_apart:.0%}; 50 % is by chance.",
     )
+    page.table(
+        ("made of", "differs most", "training", "test", "distance", ""),
+        [
+            (mix.what, mix.most, f"{mix.train:.0%}", f"{mix.test:.0%}", f"{mix.distance:.2f}", _word(mix.matters))
+            for mix in found.mixtures
+        ],
+        "Shares of the visits.",
+    )
     page.write(path)
+
+
+def _word(differs: bool) -> str:
+    return "differs" if differs else ""
 
 
 def _apart(pairs: Sequence[tuple[int, int]], dataset: Dataset) -> list[tuple[int, int]]:

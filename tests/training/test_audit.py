@@ -98,3 +98,6 @@ def test_sets_that_are_not_alike_are_told() -> None:
     found = audit(data, moved, parts, [])
     assert found.told_apart > 0.9
     assert any("can be told apart" in line for line in found.advice)
+    jays = tuple(Part.TEST if picture.label in ("jay", "fox") else Part.TRAIN for picture in data.pictures)
+    advice = audit(data, vectors, jays, []).advice
+    assert any("differ by label, most in" in line for line in advice), advice
