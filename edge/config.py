@@ -136,7 +136,9 @@ class DeterrentConfig(Section):
     count: int = Field(3, ge=1, le=50, description="Flashes in the pattern")
     max_on_ms: int = Field(5000, ge=10, le=5000, description="The controller ends any pulse after this long")
     rest_ms: int = Field(1000, ge=100, le=600000, description="The controller lets the channel rest for so long")
-    hour_s: float = Field(60.0, ge=1.0, le=3600.0, description="The controller has it on for at most so long in an hour")
+    hour_s: float = Field(
+        60.0, ge=1.0, le=3600.0, description="The controller has it on for at most so long in an hour"
+    )
     cooldown_s: float = Field(30.0, ge=1.0, le=86400.0, description="Rest between two actions")
     near_residents: Literal["fire", "hold", ""] = Field(
         "", description="While a resident is in the picture; empty: light, servo, relay fire, siren and water hold"
@@ -179,7 +181,9 @@ class ControllerConfig(Section):
     kind: Literal["dry", "guard", "serial"] = Field(
         "dry", description="dry: nothing moves; guard: this Pi's own pins; serial: a Pico with Gander's firmware"
     )
-    port: str = Field("", description="Serial port of the Pico, as /dev/ttyACM0 or /dev/serial0; empty: found by itself")
+    port: str = Field(
+        "", description="Serial port of the Pico, as /dev/ttyACM0 or /dev/serial0; empty: found by itself"
+    )
     baud: int = Field(115200, ge=1200, le=4_000_000, description="Speed of a serial port that has one (UART)")
     patience_ms: int = Field(60, ge=5, le=1000, description="How long the loop waits for the controller's word")
 

@@ -256,7 +256,7 @@ class Link:
             log.warning("the broker does not let us hear commands: %s", refused[0])
 
     def _came(self, client: paho.Client, _: Any, message: paho.MQTTMessage) -> None:
-        self._hear(Heard(message.topic, message.payload, message.retain, self._age_s()))
+        self._hear(Heard(message.topic, bytes(message.payload), message.retain, self._age_s()))
 
 
 def probe(config: MqttConfig, client_id: str) -> str:
