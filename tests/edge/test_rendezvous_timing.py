@@ -18,7 +18,7 @@ from edge.values import Fate, Image, Role
 MS = 1_000_000
 CROP = np.zeros((4, 4, 3), np.uint8)
 DEADLINE_MS = 12
-WAKE_UP_NS = 400 * MS  # how late a busy machine may wake a thread; a rendezvous that waited for all would take longer
+WAKE_UP_NS = 10_000 * MS  # no busy machine wakes a thread so late; to wait for one that never answers takes for ever
 
 
 @dataclass(eq=False)
