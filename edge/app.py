@@ -19,6 +19,8 @@ import cv2
 from edge.actuators import Actuator
 from edge.actuators.controller import Controller
 from edge.actuators.dry import Dry
+from edge.actuators.guard import Guard
+from edge.actuators.serial import find
 from edge.bundle import Bundle
 from edge.capture import Cameras, Capture
 from edge.clock import Clock, Ids, LiveClock, ReplayClock
@@ -195,7 +197,9 @@ def open_actuator(config: Config) -> Actuator:
     """The controller of the deterrents. One that cannot be reached is an actuator that is not ready."""
     if config.controller.kind == "dry":
         return Dry(config.deterrent)
-    return Controller(config.deterrent, config.controller)
+    port, baud = config.controller.port, config.controller.baud
+    open_wire = partial(find, port, baud) if config.controller.kind == "serial" else partial(Guard, config.deterrent)
+    return Controller(config.deterrent, config.controller, open_wire)
 
 
 @contextlib.contextmanager

@@ -109,7 +109,7 @@ def _orders(pulses: int) -> dict[str, float]:
     """Milliseconds from order to acknowledgement, over short pulses on eight channels in turn."""
     os.environ.setdefault("GPIOZERO_PIN_FACTORY", "mock")
     deterrents = [DeterrentConfig(id=f"d{n}", channel=n, pin=4 + n) for n in range(8)]
-    controller = Controller(deterrents, ControllerConfig(kind="guard", patience_ms=1000))
+    controller = Controller(deterrents, ControllerConfig(kind="guard", patience_ms=1000), lambda: Guard(deterrents))
     took = []
     try:
         controller.wait_ready(20.0)

@@ -184,7 +184,8 @@ class ControllerConfig(Section):
     port: str = Field(
         "", description="Serial port of the Pico, as /dev/ttyACM0 or /dev/serial0; empty: found by itself"
     )
-    baud: int = Field(115200, ge=1200, le=4_000_000, description="Speed of a serial port that has one (UART)")
+    # At 1200 a Pico leaves its program for the boot loader.
+    baud: int = Field(115200, ge=57600, le=4_000_000, description="Speed of a serial port that has one (UART)")
     patience_ms: int = Field(60, ge=5, le=1000, description="How long the loop waits for the controller's word")
 
 
@@ -282,7 +283,7 @@ class Config(Section):
             ("camera.id", [c.id for c in self.camera]),
             ("deterrent.id", [d.id for d in self.deterrent]),
             ("deterrent.channel", [d.channel for d in self.deterrent]),
-            ("deterrent.pin", [d.pin for d in self.deterrent]),
+            ("deterrent.pin", [d.pin for d in self.deterrent if self.controller.kind != "serial"]),
         ):
             if len(set(values)) < len(values):
                 raise ValueError(f"{what}: each must be given once, got {values}")

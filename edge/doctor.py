@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from edge import machine, state_check
+from edge import controller_check, machine, state_check
 from edge.config import CameraConfig, Config
 from edge.control import ask
 from edge.errors import GanderError, NotRunning
@@ -37,6 +37,7 @@ def examine(config: Config, state: Path, full: bool) -> Iterator[Finding]:
     yield from _done("installed models", state_check.bundles(config, state, full))
     yield from _done("daemon", _daemon(config, state))
     yield from _done("deterrent", _deterrents(config))
+    yield from _done("controller", controller_check.findings(config, state))
     yield from _done("mqtt", _mqtt(config))
     yield from _done("journal", state_check.databases(state, full))
     if full:
@@ -183,7 +184,11 @@ def _deterrents(config: Config) -> Iterator[Finding]:
     if not enabled:
         yield Finding("advice", "deterrent", "none is enabled: nothing will ever fire", "enable one in [[deterrent]]")
         return
-    names = ", ".join(f"{d.id} ({d.kind}, GPIO {d.pin})" for d in enabled)
+    serial = config.controller.kind == "serial"
+    names = ", ".join(f"{d.id} ({d.kind}, {f'channel {d.channel}' if serial else f'GPIO {d.pin}'})" for d in enabled)
+    if serial:
+        yield Finding("ok", "deterrent", f"{names}, on a controller of its own")
+        return
     if config.controller.kind == "dry":
         yield Finding(
             "advice", "deterrent", f"{names}: dry, no pin moves", 'when it is wired: controller.kind = "guard"'
@@ -193,7 +198,7 @@ def _deterrents(config: Config) -> Iterator[Finding]:
     if harmful := [d.id for d in enabled if d.harms]:
         yield Finding(
             "advice", "deterrent", f"{', '.join(harmful)} on this Pi's own pins stays on where guard and kernel die",
-            "give water and siren a controller of their own with a watchdog",
+            "give water and siren a Pico, which has a watchdog: `firmware/README.md`",
         )  # fmt: skip
 
 

@@ -73,11 +73,13 @@ def _models(status: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _pin(status: Mapping[str, Any]) -> Iterator[Problem]:
     if status["mode"] != "observe" and not status["controller_ready"]:
-        trouble = status["controller_facts"].get("trouble") or "it does not answer"
+        trouble, _, advice = (status["controller_facts"].get("trouble") or "it does not answer").partition("; ")
         yield Problem(
             f"the deterrent's controller is not ready: {trouble}",
-            "nothing fires until it is; `gander doctor` looks closer",
+            f"nothing fires until it is; {advice or '`gander doctor` looks closer'}",
         )
+    for what, advice in status["controller_facts"].get("complaints", ()):
+        yield Problem(what, advice)
     quiet = [d["id"] for d in status["deterrents"] if d["enabled"] and d["quiet"]]
     if quiet and not status["clock_known"]:
         yield Problem(

@@ -1,4 +1,4 @@
-"""Orders pulses from a controller that runs the firmware's rules: the pin guard, a process of its own on this Pi."""
+"""Orders pulses from a controller that runs the firmware's rules: the pin guard on this Pi, or a Pico."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge.actuators.guard import Guard, Wire
+from edge.actuators.greeting import Greeting, check_fit, firmware_complaint, read_greeting
+from edge.actuators.guard import Wire
 from edge.config import ControllerConfig, DeterrentConfig
 from edge.errors import ControllerError
 from edge.values import Action, Order
 from firmware.deterrent import ORDER_MS
-from firmware.wire import PROTOCOL, Lines, number, seal, unseal
+from firmware.wire import Lines, number, seal, unseal
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,9 @@ _FRESH_NS = (ORDER_MS - 50) * _MS  # an order on an older tick would be refused
 _ANSWER_NS = 1500 * _MS  # no answer to a ping for so long: frozen, to be replaced
 _GREETING_NS = 20 * _S  # gpiozero takes seconds on a small Pi
 _STEADY_NS = 30 * _S  # what lived so long is restarted at once again
-_LONGEST_WAIT_S = 30.0
+_LONGEST_WAIT_S = {"guard": 30.0, "serial": 1.0}  # a process costs a second of this Pi, a look at a port nothing
+_SAY_AGAIN_NS = 300 * _S  # the same trouble: the card is a consumable
+_CLOSING_S = 3.0  # a driver that hangs must not keep this process from ending
 _KEPT = 64
 
 
@@ -47,19 +50,23 @@ class Controller:
     The thread and the callers share the wire under one lock, so that `fire` itself reads the answer it waits for.
     """
 
-    name = "guard"
     real = True
 
     def __init__(
         self,
         deterrents: Sequence[DeterrentConfig],
         config: ControllerConfig,
-        open_wire: Callable[[], Wire] | None = None,
+        open_wire: Callable[[], Wire],
     ) -> None:
-        self.restarts = self.refused = self.silent = 0
+        """`open_wire` is called in the controller's own thread, so that it may be slow; it raises `ControllerError`."""
+        self.name: str = config.kind
+        self.restarts = self.refused = self.silent = self.garbled = 0
         self.trouble = "it has not started yet"
-        self._open = open_wire or (lambda: Guard(deterrents))
-        self._channels = {d.channel for d in deterrents if d.enabled}
+        self.greeting: Greeting | None = None
+        self._open, self._where = open_wire, ""
+        self._deterrents = [d for d in deterrents if d.enabled]
+        self._channels = {d.channel for d in self._deterrents}
+        self._said: dict[str, int] = {}  # trouble -> when it was logged
         self._patience_ns = config.patience_ms * _MS
         self._finished: deque[tuple[str, int]] = deque(maxlen=_KEPT)
         self._until: dict[int, int] = {}  # channel -> monotonic time until which it may be on
@@ -82,7 +89,12 @@ class Controller:
     def fire(self, order: Order) -> Action:
         ordered_at_ns = time.monotonic_ns()
         asked = _Asked(order)
-        result = "expired" if ordered_at_ns >= order.expires_ns else self._fire(asked, ordered_at_ns)
+        if ordered_at_ns >= order.expires_ns:
+            result = "expired"
+        elif order.channel not in self._channels:
+            result = self._refuse("channel")
+        else:
+            result = self._fire(asked, ordered_at_ns)
         on_ms = order.count * order.on_ms if result == "on" else 0
         return Action(order.id, order.deterrent, order.pattern, ordered_at_ns, asked.acknowledged_at_ns, on_ms, result)
 
@@ -96,13 +108,22 @@ class Controller:
         return until if until > time.monotonic_ns() else 0
 
     def facts(self) -> dict[str, Any]:
-        counts = {"restarts": self.restarts, "refused": self.refused, "silent": self.silent}
-        return counts | {"trouble": "" if self.ready() else self.trouble}
+        counts = {"restarts": self.restarts, "refused": self.refused, "silent": self.silent, "garbled": self.garbled}
+        ready, greeting = self.ready(), self.greeting
+        complaint = firmware_complaint(greeting.firmware) if greeting else None
+        return {
+            **counts,
+            "trouble": "" if ready else self.trouble or "it does not answer in time",
+            "where": self._where,
+            "complaints": [complaint] if complaint else [],
+            **(greeting.facts() if greeting else {}),
+        }
 
     def close(self) -> None:
-        self.off()
+        with self._lock:
+            self._try_send("ARM 0")
         self._closing.set()
-        self._thread.join()
+        self._thread.join(_CLOSING_S)
 
     def finished(self) -> list[tuple[str, int]]:
         """Id and measured milliseconds of the actions that ended since last asked, at most the last 64."""
@@ -137,24 +158,31 @@ class Controller:
             except ControllerError:
                 pass  # gone in mid-order; the thread finds the same and replaces it
             if asked.refusal:
-                self.refused += 1
-                return f"refused: {asked.refusal}"
+                return self._refuse(asked.refusal)
             if asked.acknowledged_at_ns:
                 return "on"
             self.silent += 1
             self._until[order.channel] = now_ns + (ORDER_MS + order.length_ms) * _MS  # it may still come
             return "silent"
 
+    def _refuse(self, reason: str) -> str:
+        self.refused += 1
+        return f"refused: {reason}"
+
     def _forget(self, wire: Wire | None) -> None:
         """Begin with a new wire, or with none."""
         self._wire = wire
         self._lines = Lines()
-        self._session = ""
-        self._armed = False
-        self._seq = self._tick = 0
-        self._answered_ns = 0
+        self._lost = ""  # why this wire is of no use any more
         self._waiting_ns = time.monotonic_ns()  # since when an answer is owed; 0: none is
         self._pinged_ns = 0
+        self._begin("", 0, 0)
+
+    def _begin(self, session: str, tick: int, seq: int) -> None:
+        """Begin with a controller that has just started, or is not known yet: all is off, nothing is under way."""
+        self._session, self._tick, self._seq = session, tick, seq
+        self._armed = False
+        self._answered_ns = 0
         self._asked: dict[int, _Asked] = {}
         self._accepted: _Asked | None = None
         self._running: dict[int, Order] = {}
@@ -174,28 +202,34 @@ class Controller:
             words = unseal(line) if line else None
             if words:
                 self._hear(words, time.monotonic_ns())
+            else:
+                self.garbled += 1
 
     def _hear(self, words: list[str], now_ns: int) -> None:
+        self._waiting_ns = 0
         match words:
-            case ["HELLO", protocol, firmware, session, tick, seq, *limits]:
-                self._greet(protocol, {limit.partition(":")[0] for limit in limits})
-                log.info("controller is up, firmware %s", firmware)
-                self._session, self._tick, self._seq = session, number(tick), number(seq)
-                self._until.clear()  # it greets with everything off
-                self.trouble = ""
+            case ["HELLO", *about]:
+                self._greet(about)
             case ["OK", seq, tick, armed, _]:
                 self._tick, self._armed, self._answered_ns = number(tick), armed == "1", now_ns
                 self._accepted = self._asked.pop(number(seq), None) or self._accepted
+                self.trouble = "" if self._armed else self.trouble
             case ["NO", seq, reason]:
-                if asked := self._asked.pop(number(seq), None):
-                    asked.refusal = reason
+                self._refused(number(seq), reason)
             case ["ON", channel, _]:
                 self._on(number(channel), now_ns)
             case ["DONE", channel, on_ms]:
                 self._until.pop(number(channel), None)
                 if order := self._running.pop(number(channel), None):
                     self._finished.append((order.id, number(on_ms)))
-        self._waiting_ns = 0
+
+    def _refused(self, seq: int, reason: str) -> None:
+        if asked := self._asked.pop(seq, None):
+            asked.refusal = reason
+        elif reason == "switch":
+            self.trouble = "the arm switch on it is off; close it, and it is armed again by itself"
+        if reason in ("replay", "session") and seq == self._seq:  # of what was said last: it has moved on without us
+            self._lost = f"it refuses what it is told ({reason})"
 
     def _on(self, channel: int, now_ns: int) -> None:
         asked, self._accepted = self._accepted, None
@@ -204,40 +238,58 @@ class Controller:
             self._running[channel] = asked.order
             self._until[channel] = now_ns + asked.order.length_ms * _MS
 
-    def _greet(self, protocol: str, channels: set[str]) -> None:
-        if protocol != str(PROTOCOL):
-            raise ControllerError(f"it speaks protocol {protocol}, this Gander speaks {PROTOCOL}")
-        if missing := {str(channel) for channel in self._channels} - channels:
-            raise ControllerError(f"it has no channel {', '.join(sorted(missing))}, as [[deterrent]] asks for")
+    def _greet(self, about: list[str]) -> None:
+        """It is up, or up again. The thread deals with one that does not fit, whoever read its greeting."""
+        try:
+            greeting = read_greeting(about)
+            check_fit(greeting, self._deterrents)
+        except ControllerError as error:
+            self._lost = str(error)
+            return
+        if greeting.session == self._session:
+            return
+        if self._session:
+            self.restarts += 1
+            self._say("it has restarted by itself; is its power steady?")
+        log.info("controller is up, firmware %s", greeting.firmware)
+        self._begin(greeting.session, greeting.tick, greeting.seq)
+        self._until.clear()  # it begins with everything off
+        self.greeting, self.trouble = greeting, ""
 
     # The thread
 
     def _tend(self) -> None:
         """Keep one controller up. A frozen or dead one may have left a pin driven: its successor is the cure, so the
-        first comes at once, the next after 1 s, 2 s, … 30 s."""
-        wait_s, told = 0.0, ""
+        first comes at once, the next after 1 s, 2 s, … up to the longest wait."""
+        wait_s = 0.0
         while not self._closing.is_set():
             began_ns = time.monotonic_ns()
             self.trouble = self._serve()
             if self._closing.is_set():
                 return
             if time.monotonic_ns() - began_ns > _STEADY_NS:
-                wait_s, told = 0.0, ""
-            if self.trouble != told:  # once, not every 30 s: the card is a consumable
-                log.warning("controller: %s; no deterrent until it is back", self.trouble)
-                told = self.trouble
+                wait_s = 0.0
+            self._say(f"{self.trouble}; no deterrent until it is back")
             self._closing.wait(wait_s)
-            wait_s = min(max(1.0, 2 * wait_s), _LONGEST_WAIT_S)
+            wait_s = min(max(1.0, 2 * wait_s), _LONGEST_WAIT_S.get(self.name, 1.0))
             self.restarts += not self._closing.is_set()
 
+    def _say(self, trouble: str) -> None:
+        """Log it, unless it was just said."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._said.get(trouble, -_SAY_AGAIN_NS) >= _SAY_AGAIN_NS:
+            self._said = {**dict(list(self._said.items())[-_KEPT:]), trouble: now_ns}
+            log.warning("controller: %s", trouble)
+
     def _serve(self) -> str:
-        """Start one controller and stay with it to its end. Returns why it ended."""
+        """Open the way to one controller and stay with it to its end. Returns why it ended."""
         try:
             wire = self._open()
         except (OSError, ControllerError) as error:
-            return f"it cannot be started: {error}"
+            return f"it cannot be reached: {error}"
         with self._lock:
             self._forget(wire)
+            self._where = wire.name
         why = ""
         try:
             while not self._closing.is_set():
@@ -253,6 +305,8 @@ class Controller:
 
     def _ping(self) -> None:
         """Say that the loop is alive, if it is. Raises `ControllerError` when answers stay out."""
+        if self._lost:
+            raise ControllerError(self._lost)
         now_ns = time.monotonic_ns()
         patience_ns = _ANSWER_NS if self._session else _GREETING_NS
         if self._waiting_ns and now_ns - self._waiting_ns > patience_ns:

@@ -17,6 +17,8 @@ from edge.errors import ControllerError
 class Wire(Protocol):
     """The way to one controller, open. For the guard a socket; a serial port does as well."""
 
+    name: str  # where it leads
+
     def fileno(self) -> int:
         """For `select`."""
         ...
@@ -36,6 +38,8 @@ class Wire(Protocol):
 
 class Guard:
     """The pin guard process and the socket to it. It turns everything off when the socket closes."""
+
+    name = "this Pi's own pins"
 
     def __init__(self, deterrents: Sequence[DeterrentConfig]) -> None:
         keys = {"channel", "pin", "active_high", "max_on_ms"}

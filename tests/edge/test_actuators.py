@@ -15,6 +15,7 @@ import pytest
 from edge.actuators import Actuator
 from edge.actuators.controller import Controller
 from edge.actuators.dry import Dry
+from edge.actuators.guard import Guard
 from edge.config import ControllerConfig, DeterrentConfig
 from edge.errors import ControllerError
 from edge.values import Order
@@ -27,9 +28,11 @@ NEVER = 1 << 62
 HOST = """
 import sys, time
 from edge.actuators.controller import Controller
+from edge.actuators.guard import Guard
 from edge.config import ControllerConfig, DeterrentConfig
 from edge.values import Order
-controller = Controller([DeterrentConfig()], ControllerConfig(kind="guard", patience_ms=1000))
+deterrents = [DeterrentConfig()]
+controller = Controller(deterrents, ControllerConfig(kind="guard", patience_ms=1000), lambda: Guard(deterrents))
 assert controller.wait_ready(20), controller.trouble
 action = controller.fire(Order("a", "light", 0, 5000, 0, 1, 1 << 62))
 print(action.result, flush=True)
@@ -85,7 +88,7 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def controller(history: Path) -> Iterator[Controller]:
-    made = Controller([LIGHT], PATIENT)
+    made = Controller([LIGHT], PATIENT, lambda: Guard([LIGHT]))
     assert made.wait_ready(20), made.trouble
     yield made
     made.close()
@@ -143,7 +146,7 @@ def test_off(controller: Controller, history: Path) -> None:
 
 
 def test_close_is_off_and_leaves_no_process(history: Path) -> None:
-    controller = Controller([LIGHT], PATIENT)
+    controller = Controller([LIGHT], PATIENT, lambda: Guard([LIGHT]))
     assert controller.wait_ready(20)
     guards = children(os.getpid())
     controller.fire(order(5000))
@@ -186,7 +189,7 @@ def test_a_frozen_guard_is_replaced(controller: Controller, history: Path) -> No
 
 def test_no_pins_is_no_controller(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "nonsense")
-    controller = Controller([LIGHT], PATIENT)
+    controller = Controller([LIGHT], PATIENT, lambda: Guard([LIGHT]))
     try:
         assert controller.fire(order()).result == "no controller"
         eventually(lambda: controller.restarts)
@@ -199,6 +202,8 @@ def test_no_pins_is_no_controller(monkeypatch: pytest.MonkeyPatch, caplog: pytes
 
 class Rehearsed:
     """A wire whose far end has already said all it will say."""
+
+    name = "a rehearsal"
 
     def __init__(self, *lines: str) -> None:
         self.near, self.far = socket.socketpair()
