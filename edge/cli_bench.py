@@ -18,12 +18,12 @@ from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption, er
 from edge.console import latency_table, scenes_table
 from edge.model_store import ModelStore
 
-bench_app = typer.Typer(help="Measure on this machine: motion, models, pipeline, faults, scenes.", no_args_is_help=True)
+app = typer.Typer(help="Measure on this machine: motion, models, pipeline, faults, scenes.", no_args_is_help=True)
 
 ChampionOption = Annotated[str | None, typer.Option(metavar="BUNDLE", help="The model to time; default the champion.")]
 
 
-@bench_app.command()
+@app.command()
 def motion(
     data: Annotated[Path | None, typer.Option(help="Folder with CDnet's highway, to score against.")] = None,
     config: ConfigOption = None,
@@ -42,7 +42,7 @@ def motion(
             say(f"{name.replace('_', ' ')}: {value}")
 
 
-@bench_app.command()
+@app.command()
 def models(
     champion: ChampionOption = None,
     config: ConfigOption = None,
@@ -63,7 +63,7 @@ def models(
         out.print(latency_table({"invoke": figures["invoke_ms"], "overhead": figures["overhead_ms"]}))
 
 
-@bench_app.command()
+@app.command()
 def pipeline(
     champion: ChampionOption = None,
     orders: Annotated[int, typer.Option(min=10, help="How many orders to time.")] = 2000,
@@ -90,7 +90,7 @@ def pipeline(
     say(f"idle: {summary['idle_cpu_percent']} % of one core at 10 pictures a second")
 
 
-@bench_app.command()
+@app.command()
 def faults(
     runs: Annotated[int, typer.Option(min=1, max=100, help="How often each fault is tried.")] = 3,
     as_json: JsonOption = False,
@@ -107,7 +107,7 @@ def faults(
     out.print(latency_table({"order to pin": summary["order_ms"]}))
 
 
-@bench_app.command()
+@app.command()
 def scenes(
     inputs: Annotated[
         list[Path] | None, typer.Argument(help="Real clips and tables, also played as by infrared.")

@@ -23,14 +23,12 @@ from edge.model_store import ModelStore
 from edge.self_test import self_test
 from edge.values import Kind
 
-bundle_app = typer.Typer(
-    help="Models as signed files: import, verify, install, promote, roll back.", no_args_is_help=True
-)
+app = typer.Typer(help="Models as signed files: import, verify, install, promote, roll back.", no_args_is_help=True)
 
 MeanOption = Annotated[float | None, typer.Option(help="Float models: shown is (pixel - mean) / std, pixel 0..255.")]
 
 
-@bundle_app.command("import")
+@app.command("import")
 def import_(
     tflite: Annotated[Path, typer.Option(help="The TFLite classifier.")],
     labels: Annotated[Path | None, typer.Option(help="Its labels, a line each; left out: those in the file.")] = None,
@@ -65,7 +63,7 @@ def _imported(bundle: Bundle, what: str, as_json: bool) -> None:
     out.print(_kinds_table(bundle.manifest.suggested_kinds, bundle.labels))
 
 
-@bundle_app.command()
+@app.command()
 def verify(
     file: Annotated[str, typer.Argument(help=f"A bundle file ({SUFFIX}), or the name of an installed one.")],
     labels: Annotated[bool, typer.Option("--labels", help="Print its labels, a line each.")] = False,
@@ -121,7 +119,7 @@ def _kinds_table(kinds: LabelsConfig, labels: tuple[str, ...]) -> Table:
     return table
 
 
-@bundle_app.command("list")
+@app.command("list")
 def list_(config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False) -> None:
     """The installed bundles, the champion marked."""
     chosen, folder = home(config, state)
@@ -138,14 +136,14 @@ def list_(config: ConfigOption = None, state: StateOption = None, as_json: JsonO
         say(f"champion: {champion.name} {champion.version}")
 
 
-@bundle_app.command()
+@app.command()
 def install(file: Path, config: ConfigOption = None, state: StateOption = None) -> None:
     """Verify a bundle, try it, and keep it. It does nothing until it is promoted."""
     chosen, folder = home(config, state)
     say(command(chosen, folder, "install", path=str(file.absolute())))
 
 
-@bundle_app.command()
+@app.command()
 def promote(name: str, config: ConfigOption = None, state: StateOption = None) -> None:
     """Make an installed bundle the champion, also while the daemon runs."""
     chosen, folder = home(config, state)
@@ -154,21 +152,21 @@ def promote(name: str, config: ConfigOption = None, state: StateOption = None) -
     say(command(chosen, folder, "promote", name=name))
 
 
-@bundle_app.command()
+@app.command()
 def rollback(config: ConfigOption = None, state: StateOption = None) -> None:
     """Make the champion before this one the champion again."""
     chosen, folder = home(config, state)
     say(command(chosen, folder, "rollback"))
 
 
-@bundle_app.command()
+@app.command()
 def trust(key: Path, config: ConfigOption = None, state: StateOption = None) -> None:
     """Accept bundles signed by the owner of this public key from now on."""
     chosen, folder = home(config, state)
     say(command(chosen, folder, "trust", path=str(key.absolute())))
 
 
-@bundle_app.command()
+@app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(entry.name for entry in ENTRIES)}.")],
     source: Annotated[

@@ -11,15 +11,16 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
-from edge.config import Config
-from edge.config_file import load, state_directory
 from edge.control import ask, me
 from edge.errors import GanderError, NotRunning, Refused, StateError
+
+if TYPE_CHECKING:  # it takes a while to import, and a verb may have to give way first
+    from edge.config import Config
 
 ETC = Path("/etc/gander/gander.toml")
 
@@ -34,11 +35,19 @@ StateOption = Annotated[
 ]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="Override one configured value.")]
 MqttOption = Annotated[str | None, typer.Option("--mqtt", metavar="HOST:PORT", help="The MQTT broker to publish to.")]
+SourceOption = Annotated[
+    str | None, typer.Option("--source", help="A camera, a clip, a folder of pictures, or synthetic:SCENE.")
+]
+ForOption = Annotated[
+    float | None, typer.Option("--for", metavar="SECONDS", min=0.1, max=1e8, help="Stop after so long.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
 def settings(config: Path | None, overrides: Iterable[str] | None = None) -> Config:
     """The configuration a verb works with."""
+    from edge.config_file import load
+
     return load(in_use(config), list(overrides or ()))
 
 
@@ -49,6 +58,8 @@ def in_use(config: Path | None) -> Path | None:
 
 def home(config: Path | None, state: Path | None, overrides: Iterable[str] | None = None) -> tuple[Config, Path]:
     """The configuration, and the state directory it means."""
+    from edge.config_file import state_directory
+
     chosen = settings(config, overrides)
     return chosen, state_directory(chosen, state)
 
@@ -63,6 +74,11 @@ def with_mqtt(overrides: Iterable[str] | None, broker: str | None) -> list[str]:
         changes.append(f"mqtt.host={json.dumps(found[1].strip('[]'))}")
         changes += [f"mqtt.port={int(found[2])}"] if found[2] else []
     return changes
+
+
+def with_source(overrides: Iterable[str] | None, source: str | None) -> list[str]:
+    """The overrides, and what `--source` means."""
+    return [*(overrides or ()), *([f"camera.0.source={json.dumps(source)}"] if source else [])]
 
 
 def command(config: Config, state: Path, verb: str, /, **arguments: Any) -> str:

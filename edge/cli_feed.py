@@ -21,10 +21,10 @@ from edge.cli_common import (
 )
 from edge.publish import publish as publish_all
 
-feed_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@feed_app.command()
+@app.command()
 def publish(
     config: ConfigOption = None,
     state: StateOption = None,
@@ -56,4 +56,4 @@ def _until_input_ends(ending: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    enter(feed_app)
+    enter(app)

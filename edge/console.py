@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from edge import feed
-from edge.policy import is_quiet
 
 KIND_STYLE = {"threat": "bold red", "resident": "green", "person": "bold blue", "other": "dim"}
 _TYPE = {"visit_started": "came", "visit": "left", "action": "ACTED", "suppressed": "held"}
@@ -266,6 +265,8 @@ def _hours(deterrent: Mapping[str, Any], fired: Iterable[Mapping[str, Any]]) -> 
         return []
     says = [f"acted {len(acted)} time{'s' * (len(acted) != 1)}"]
     if deterrent["quiet"]:
+        from edge.policy import is_quiet  # it brings arrays, which nothing else that is shown here needs
+
         then = sum(is_quiet(deterrent["quiet"], _local(wall)) for wall in acted)
         counted = f", {then or 'never'} in those hours" if acted else ""
         says = [f"quiet hours {deterrent['quiet'].replace('-', ' to ')}", says[0] + counted]

@@ -11,15 +11,17 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge.books import PLAUSIBLE, Books, Kept, Stock, is_inside, open_books
 from edge.clock import Clock, iso
 from edge.config import Config, MediaConfig
 from edge.database import wall_of
-from edge.decoy import Decoys
 from edge.errors import StateError
 from edge.journal import Journal
+
+if TYPE_CHECKING:  # it brings the pictures' library, which who only reads does without
+    from edge.decoy import Decoys
 
 FOLDER = "pictures"
 SLICE = 200  # pictures, visits or events deleted at a time, so that saving goes on between
@@ -305,6 +307,8 @@ class Retention:
 
 def prune(state: Path, config: Config, journal: Journal, clock: Clock, seconds: float = 3600.0) -> str:
     """Without a daemon: delete all that is due, and say what went. Raises `StateError`."""
+    from edge.decoy import Decoys
+
     decoys = Decoys(state, config.media.decoy_mb * 10**6)
     try:
         return str(Retention(state, config.media, config.journal.days, journal, decoys, clock).prune(seconds))

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # who only reads what happened needs no arrays
+    import numpy as np
+    from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+Image: TypeAlias = "NDArray[np.uint8]"
 """uint8[H, W, 3], RGB."""
-Luma = NDArray[np.uint8]
+Luma: TypeAlias = "NDArray[np.uint8]"
 """uint8[h, w], brightness."""
 
 

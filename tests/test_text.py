@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,13 +114,10 @@ def test_the_readme_says_where_each_package_is_installed() -> None:
 
 
 def test_the_readme_names_every_verb_and_every_target() -> None:
-    from typer.main import get_command
-
-    from edge.cli import app
+    from edge.cli import VERBS
 
     readme = (ROOT / "README.md").read_text()
-    group = get_command(app)
-    for verb in group.commands:  # type: ignore[attr-defined]
+    for verb in (verb for verbs in VERBS.values() for verb in verbs):
         assert f"gander {verb}" in readme, f"the README does not tell of `gander {verb}`"
     for target in re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.M):
         assert f"make {target}" in readme or target in ("help", "clean", "format", "setup-training"), target
@@ -135,13 +134,25 @@ def test_files_named_in_documents_exist() -> None:
 def test_no_verb_without_help() -> None:
     from typer.main import get_command
 
-    from edge.cli import app
+    from edge.cli import VERBS, app
 
-    def walk(command: object, path: str) -> Iterator[tuple[str, object]]:
+    group: Any = get_command(app)
+
+    def walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, command
         for name_, child in getattr(command, "commands", {}).items():
             yield from walk(child, f"{path} {name_}")
 
-    for path, command in walk(get_command(app), "gander"):
-        assert getattr(command, "help", None), f"{path} has no help"
-    assert sys.version_info >= (3, 11)
+    verbs = [verb for verbs in VERBS.values() for verb in verbs]
+    assert group.list_commands(None) == verbs
+    for verb in verbs:
+        for path, command in walk(group.get_command(None, verb), f"gander {verb}"):
+            assert getattr(command, "help", None), f"{path} has no help"
+    assert group.get_command(None, "nonsense") is None
+
+
+@pytest.mark.parametrize("module", ["edge.cli_owner", "edge.cli_keep", "edge.cli_run", "edge.cli_feed"])
+def test_small_verbs_bring_no_pictures_and_no_models(module: str) -> None:
+    script = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"cv2", "edge.app", "edge.runtimes.tflite", "cryptography"} & set(done.stdout.split())
