@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from edge.errors import StateError
 from edge.frames.picture import read_picture
 from edge.preprocess import prepare
+from edge.runtimes.tflite import cores
 from training.backbones import Backbone
 from training.dataset import Picture
 from training.looks import look
@@ -97,7 +98,7 @@ class Features:
             return np.asarray(prepare(shown, spec)[0])
 
         batches = [jobs[start : start + BATCH] for start in range(0, len(jobs), BATCH)]
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             ahead = [pool.submit(tensor, job) for batch in batches[:1] for job in batch]
             for number, batch in enumerate(batches, 1):
                 tensors = np.stack([future.result() for future in ahead])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from edge.errors import GanderError, SourceError
 from edge.manifest import Manifest
 from edge.preprocess import prepare
-from edge.runtimes.tflite import TfliteRuntime
+from edge.runtimes.tflite import TfliteRuntime, cores
 from edge.values import Image
 from training.dataset import Picture, load
 
@@ -90,7 +89,7 @@ def answers(
 ) -> Generator[tuple[Picture, Answer], None, None]:
     """The same one by one, in order: memory does not grow with the pictures."""
     waiting = _batches(pictures)
-    first = list(islice(waiting, processes or len(os.sched_getaffinity(0))))
+    first = list(islice(waiting, processes or cores()))
     with ExitStack() as stack:
         asked = [stack.enter_context(_Apart(bundle)) for _ in first]
         for one, batch in zip(asked, first, strict=True):

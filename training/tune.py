@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from edge.errors import Refused, StateError
 from edge.frames.picture import read_picture
 from edge.preprocess import prepare
+from edge.runtimes.tflite import cores
 from training.convert import Network
 from training.dataset import Picture
 from training.head import class_weights, surprise
@@ -112,7 +112,7 @@ def _batches(
         np.arange(len(right)) if epoch is None else np.random.default_rng([recipe.seed, epoch]).permutation(len(right))
     )
     batches = np.array_split(order, -(-len(order) // recipe.tune.batch))
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         ahead = [pool.submit(tensor, int(place)) for place in batches[0]]
         for number, batch in enumerate(batches):
             tensors = np.stack([future.result() for future in ahead])

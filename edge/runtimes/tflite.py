@@ -39,9 +39,14 @@ def version() -> str:
     return importlib.metadata.version(_installed()[1])
 
 
+def cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has none
+
+
 def default_threads() -> int:
     """All cores up to four: more make these small models slower."""
-    return max(min(len(os.sched_getaffinity(0)), 4), 1)
+    return min(cores(), 4)
 
 
 class TfliteRuntime:
