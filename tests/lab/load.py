@@ -38,6 +38,12 @@ FPS = 60.0
 SLICE = 250
 HISTORY = 100_000
 CARD = Path(__file__).with_name("card.c")
+GANDER = (sys.executable, "-m", "edge.cli")
+COUNTING = """import itertools, os
+os.nice(10)
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+for _ in itertools.count(): pass"""
+"""Gives way as `gander export` does, and touches neither memory nor disk: what any busy process costs here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class Condition:
     name: str
     settings: tuple[str, ...] = ("media.per_visit=0", "media.decoy_mb=0")
     environment: dict[str, str] = field(default_factory=dict)
-    beside: tuple[str, ...] = ()  # a verb that runs during each slice
+    beside: tuple[str, ...] = ()  # a program that runs during each slice
     again: bool = False  # and begins anew as often as it ends
 
 
@@ -96,7 +102,7 @@ class Arm:
         if not self.condition.beside:
             yield
             return
-        command = [sys.executable, "-m", "edge.cli", *self.condition.beside]
+        command = list(self.condition.beside)
         environment = os.environ | {"GANDER_STATE": str(self.state)}
         if self.condition.again:
             folder = tempfile.mkdtemp(prefix="gander-export-")
@@ -197,14 +203,16 @@ def measure(models: Path, champion: str, orders: int, only: list[str], say: Any 
         card = stalling(folder)
         conditions = {
             "quiet": Condition("quiet"),
-            "broker down": Condition("broker down", beside=("publish", "--mqtt", "127.0.0.1:9")),
+            "broker down": Condition("broker down", beside=(*GANDER, "publish", "--mqtt", "127.0.0.1:9")),
             "disk full": Condition("disk full", pictures) if mounted else None,
             "card stalls 5 s at a time": Condition("card stalls", pictures, card) if card else None,
             "20 moments a visit as pictures": Condition("pictures", pictures),
-            "events exported, over and over": Condition("export", beside=("export",), again=True),
+            "100,000 events exported, over and over": Condition("export", beside=(*GANDER, "export"), again=True),
+            "a process that only counts": Condition("counting", beside=(sys.executable, "-c", COUNTING)),
             "100,000 events in the journal": Condition("history"),
         }
-        remember(folder / "100,000", HISTORY)
+        for history in ("100,000", "export"):
+            remember(folder / history, HISTORY)
         arms = {}
         for name, condition in conditions.items():
             if condition and (not only or name in ("quiet", *only)):

@@ -31,7 +31,7 @@ def test_nothing_that_happens_beside_the_live_path_slows_it(tmp_path: Path, caps
     found = measure(tmp_path / "models", "starter", 2000, [])
     with capsys.disabled():
         sys.stdout.write(f"\n{table(found)}\n")
-    assert len(found["conditions"]) + len(found["left_out"]) == 7
+    assert len(found["conditions"]) + len(found["left_out"]) == 8
     assert {figures["n"] for figures in found["conditions"].values()} == {2000}
 
 
