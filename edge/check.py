@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from edge.bundle import Bundle
 from edge.config import Config
 from edge.frames import open_source
 from edge.lineup import Lineup, threads, trusted
@@ -29,6 +30,7 @@ def check(config: Config, state: Path) -> Iterator[str]:
         yield f"{kind}: {', '.join(names[:4]) or 'none'}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
     if not kinds.has(Kind.THREAT):
         yield "warning: no label is a threat, so nothing will ever fire: name some in [labels] threat"
+    yield from _suggestion(config, bundles[0])
     if not chosen.sees_people:
         yield "warning: no label is a person: this model cannot see people, so none holds the deterrent back"
         if any(d.enabled and d.harms and not d.fires_unseeing for d in config.deterrent):
@@ -45,3 +47,13 @@ def check(config: Config, state: Path) -> Iterator[str]:
     if chosen.demo and config.controller.kind != "dry":
         yield "warning: a demonstration model drives nothing but the dry controller: promote a model of your own"
     yield f"state: {state}"
+
+
+def _suggestion(config: Config, champion: Bundle) -> Iterator[str]:
+    """What the champion's own evaluation proposes, where the configuration says otherwise. Nothing applies it."""
+    ours = config.evidence.model_dump()
+    proposed = champion.manifest.suggested_evidence
+    other = {key: value for key, value in proposed.items() if key in ours and value != ours[key]}
+    if other:
+        lines = ", ".join(f"evidence.{key} = {value:g} (is {ours[key]:g})" for key, value in other.items())
+        yield f"the evaluation of {champion.name} proposes {lines}: `gander replay CLIP --set …` shows what that changes"

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from edge import keys
+from edge.bundle import read, write
 from edge.config import LabelsConfig
 from edge.control import SOCKET, ask, me
 from edge.errors import GanderError
@@ -174,6 +176,18 @@ def test_the_example_configuration_is_the_default_and_checks(tmp_path: Path, sta
     assert answer.status == 0, answer.err
     assert "threat: red" in answer.out
     assert gander("config", state=state).status == 2
+
+
+def test_check_says_what_the_evaluation_proposes_and_nothing_applies_it(state: Path, tmp_path: Path) -> None:
+    path = bundle(state, tmp_path / "own", "own")
+    own, key = read(path), keys.load_or_generate(state / "device.key")
+    proposing = own.manifest.model_copy(update={"suggested_evidence": {"cost_false": 1.0, "cost_miss": 2.5}})
+    write(path, proposing, own.model, own.golden, key)
+    answer = gander("check", "--set", f"models.champion='{path}'", state=state)
+    assert "evidence.cost_miss = 2.5 (is 4)" in answer.out
+    assert "cost_false" not in answer.out, "what is as proposed needs no word"
+    settled = ("--set", f"models.champion='{path}'", "--set", "evidence.cost_miss=2.5")
+    assert "proposes" not in gander("check", *settled, state=state).out
 
 
 def test_check_warns_of_a_model_that_cannot_see_people(state: Path, tmp_path: Path) -> None:
