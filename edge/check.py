@@ -56,4 +56,4 @@ def _suggestion(config: Config, champion: Bundle) -> Iterator[str]:
     other = {key: value for key, value in proposed.items() if key in ours and value != ours[key]}
     if other:
         lines = ", ".join(f"evidence.{key} = {value:g} (is {ours[key]:g})" for key, value in other.items())
-        yield f"the evaluation of {champion.name} proposes {lines}: `gander replay CLIP --set …` shows what that changes"
+        yield f"the evaluation of {champion.name} proposes {lines}: `gander replay CLIP --set …` shows the change"
