@@ -169,7 +169,8 @@ class Visit:
 
     Times are media seconds. `log_odds` is the accumulated evidence for a threat (natural log). `kind_p` and
     `label_p` hold averages over the answered questions. `clear` counts the distinct frames that
-    spoke for a threat: whose own p was above the prior.
+    spoke for a threat: whose own p was above the prior. `left` of an ended one: it went out of sight; False: it may have
+    been there still (cap, end of the source, no room).
     """
 
     id: str
@@ -188,19 +189,22 @@ class Visit:
     answers: int = 0
     clear: int = 0
     actions: int = 0
+    left: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Act or not, and why. `expires_ns` (monotonic) bounds how long the order may be carried out.
 
-    With the reason `observe`, `deterrent` is the one that would have fired.
+    With the reason `observe`, `deterrent` is the one that would have fired. `eligible`: every deterrent that nothing
+    spoke against, `deterrent` among them: from these chance may one day choose, or withhold.
     """
 
     act: bool
     reason: Reason
     deterrent: str | None = None
     expires_ns: int = 0
+    eligible: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ class Visits:
 
     def close(self) -> list[Visit]:
         """End every visit: the source has ended, or the daemon stops."""
-        ended = list(self.open)
+        ended = [replace(visit, left=False) for visit in self.open]
         self._tracks.clear()
         return ended
 
@@ -237,7 +237,7 @@ class Visits:
         ended = []
         for track in self._tracks:
             if track.known and frame.media_time - track.visit.first_seen >= self._config.cap_s:
-                ended.append(track.visit)
+                ended.append(replace(track.visit, left=False))
                 track.visit = self._visit(track.box, frame)
                 track.evidence = Evidence(self._evidence, self._kinds)
                 track.asked_at = None
@@ -253,7 +253,7 @@ class Visits:
                 self.discarded += 1
                 return []
             self._tracks.remove(oldest)
-            ended = [oldest.visit] if oldest.known else []
+            ended = [replace(oldest.visit, left=False)] if oldest.known else []
         track = _Track(self._visit(box, frame), frame, Evidence(self._evidence, self._kinds))
         track.known = not self._confirm
         self._tracks.append(track)
