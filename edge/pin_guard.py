@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import ControllerError, Refused
-from firmware.deterrent import MASK, Deterrent
+from firmware.deterrent import MASK, Deterrent, Limits
 from firmware.wire import Lines
 
 HISTORY = "GANDER_PIN_HISTORY"
 """Environment variable: a file that gets one JSON line per change of a recording pin (GPIOZERO_PIN_FACTORY=mock)."""
 _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_EXAMPLE = {"channel": 0, "pin": 17, "active_high": True, "max_on_ms": 5000, "hour_ms": 60000, "rest_ms": 1000}
 _UNSENT_MAX = 4096  # bytes: a host that does not read is owed no more than this
 
 
@@ -200,17 +201,16 @@ def _stop_signals() -> Iterator[int]:
 
 
 def _channels(text: str) -> list[dict[str, Any]]:
-    """`[{"channel": 0, "pin": 17, "active_high": true, "max_on_ms": 5000}, …]`; raises `Refused`."""
-    known = {"channel": int, "pin": int, "active_high": bool, "max_on_ms": int}
+    """Each channel of `_EXAMPLE`, with its `Limits` as "limits"; raises `Refused`."""
     try:
         channels = json.loads(text)
-        right = all({key: type(value) for key, value in channel.items()} == known for channel in channels)
-    except (ValueError, AttributeError, TypeError):
-        right = False
-    if not right:
-        example = '[{"channel": 0, "pin": 17, "active_high": true, "max_on_ms": 5000}]'
-        raise Refused(f"the channels must be given as JSON like {example}, got {text[:200]!r}")
-    return list(channels)
+        kinds = {key: type(value) for key, value in _EXAMPLE.items()}
+        if not all({key: type(value) for key, value in channel.items()} == kinds for channel in channels):
+            raise ValueError("a channel has just these")
+        return [c | {"limits": Limits(c["max_on_ms"], c["hour_ms"], c["rest_ms"])} for c in channels]
+    except (ValueError, AttributeError, TypeError) as error:
+        example = json.dumps([_EXAMPLE])
+        raise Refused(f"the channels must be given as JSON like {example}, got {text[:200]!r}: {error}") from None
 
 
 def main(arguments: list[str]) -> int:
@@ -223,7 +223,8 @@ def main(arguments: list[str]) -> int:
             channels = _channels(arguments[0] if arguments else "")
             history = History(os.environ[HISTORY]) if os.environ.get(HISTORY) else None
             pins = Pins(channels, stack, history)
-            deterrent = Deterrent({c["channel"]: c["max_on_ms"] for c in channels}, os.urandom(4).hex())
+            deterrent = Deterrent({c["channel"]: c["limits"] for c in channels}, os.urandom(4).hex(), ticks())
+            deterrent.switch(True, ticks())  # these pins have none
             guard(deterrent, pins, Link(sys.stdin.fileno(), sys.stdout.fileno()), stop)
     except (Refused, ControllerError, GPIOZeroError, OSError, ImportError) as error:
         sys.stderr.write(f"pin guard: no pins: {error}\n")

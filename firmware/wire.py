@@ -4,13 +4,14 @@ A line is words with single spaces between, closed by a checksum: `12 PING *9C1F
 
 To the controller:   `<seq> PULSE session tick channel on_ms off_ms count`, `<seq> OFF`, `<seq> ARM 0|1`, `<seq> PING`,
                      `<seq> STATE` (asks for the greeting again)
-From the controller: `HELLO protocol firmware session tick seq channel:max_on_ms...` (greeting; the last seq used up),
+From the controller: `HELLO protocol firmware session tick seq channel:max_on_ms:hour_ms:rest_ms...` (greeting; `seq`:
+                     the last one used up; then what each channel allows, see `firmware.deterrent.Limits`),
                      `OK seq tick armed pulsing` (bit N of `pulsing`: channel N carries out a pulse),
                      `NO seq reason`, `ON channel tick`, `DONE channel on_ms`
 """
 
 PROTOCOL = 1
-LINE_MAX = 128
+LINE_MAX = 256
 """Most bytes of a line, without its end."""
 NUMBER_MAX = (1 << 30) - 1
 """Largest number: MicroPython's small integers end here, above it every number would be allocated."""

@@ -42,8 +42,8 @@ class Guard:
     name = "this Pi's own pins"
 
     def __init__(self, deterrents: Sequence[DeterrentConfig]) -> None:
-        keys = {"channel", "pin", "active_high", "max_on_ms"}
-        channels = [d.model_dump(include=keys) for d in deterrents if d.enabled]
+        keys = {"channel", "pin", "active_high", "max_on_ms", "rest_ms"}
+        channels = [d.model_dump(include=keys) | {"hour_ms": round(d.hour_s * 1000)} for d in deterrents if d.enabled]
         self._socket, theirs = socket.socketpair()
         with theirs:
             # A session of its own: Ctrl-C is for the host, which then lets go; the guard outlives it to turn off.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware.deterrent import BAD_LINES, MASK, ORDER_MS, REST_MS, SILENCE_MS, Deterrent, ticks_diff
+from firmware.deterrent import BAD_LINES, MASK, ORDER_MS, REST_MS, SILENCE_MS, Deterrent, Limits, ticks_diff
 from firmware.wire import seal, unseal
 
 LIMITS = {0: 600, 3: 1500}
@@ -30,7 +30,10 @@ class Host:
     said: list[list[str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.controller = Deterrent(LIMITS, SESSION)
+        limits = {n: Limits(ms, 3_600_000, REST_MS) for n, ms in LIMITS.items()}
+        self.controller = Deterrent(limits, SESSION, (self.tick - REST_MS) & MASK)
+        self.controller.switch(True, self.tick)
+        self.controller.step(self.tick)
 
     @property
     def tick(self) -> int:
@@ -204,7 +207,7 @@ def test_any_pulses_of_a_living_host(start: int, history: list[tuple[object, ...
 
 @given(st.lists(st.binary(max_size=80), max_size=30))
 def test_noise_turns_nothing_on(noise: list[bytes]) -> None:
-    controller = Deterrent(LIMITS, SESSION)
+    controller = armed().controller
     controller.handle(seal("1 ARM 1")[:-1], 0)
     for line in noise:
         controller.handle(line, 10)
@@ -288,7 +291,7 @@ def test_two_broken_lines_are_forgiven_and_three_are_not() -> None:
 
 
 def test_its_own_answers_coming_back_arm_nothing() -> None:
-    controller = Deterrent(LIMITS, SESSION)
+    controller = Host().controller
     lines = [controller.greeting(0)]
     for tick in range(50):
         lines = [answer for line in lines for answer in controller.handle(line[:-1], tick)]

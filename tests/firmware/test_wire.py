@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import firmware
-from firmware.deterrent import MASK, Deterrent
+from firmware.deterrent import HOUR_MS, LONGEST_MS, MASK, Deterrent, Limits
 from firmware.wire import LINE_MAX, NUMBER_MAX, Lines, crc16, number, seal, unseal
 
 word = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=8)
@@ -84,7 +84,7 @@ def test_what_is_no_number() -> None:
 
 
 def test_the_longest_lines_fit() -> None:
-    full = Deterrent(dict.fromkeys(range(8), 60000), "ffffffff")
+    full = Deterrent(dict.fromkeys(range(8), Limits(LONGEST_MS, HOUR_MS, HOUR_MS)), "ffffffff", 0)
     full._seq = NUMBER_MAX
     assert unseal(full.greeting(MASK)[:-1]) is not None
     assert unseal(seal(f"{NUMBER_MAX} PULSE ffffffff {MASK} 7 60000 60000 60000")[:-1]) is not None
