@@ -1,7 +1,7 @@
-"""How long the pin stays on when something breaks in the middle of a pulse, and how fast an order is acknowledged.
+"""How long the output stays on when something breaks in the middle of a pulse, and how fast an order is acknowledged.
 
-Measured with the real controller and the real pin guard, on gpiozero's recording pins. `python -m edge.bench_faults
-FAULT` is the host that a fault happens to: it orders one long pulse, says so, and breaks as told.
+Measured with the real host and the real pin guard on gpiozero's recording pins; the tests bring a bed of their own for
+the firmware of a Pico.
 """
 
 from __future__ import annotations
@@ -14,142 +14,205 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edge.actuators.controller import Controller
-from edge.actuators.guard import Guard
+from edge.actuators.guard import Guard, Wire
+from edge.bench_host import LONG_MS, NEVER, STRIKE_S, WIRE_FAULTS
 from edge.config import ControllerConfig, DeterrentConfig
 from edge.errors import ControllerError
 from edge.latency import percentiles
 from edge.pin_guard import HISTORY
 from edge.values import Order
 
-_LONG = 5000  # ms, the longest pulse there is
-_FAULT_AFTER_S = 0.5
+PINS = "pins.jsonl"
 _WATCHED_S = 8.0  # longer than the pulse: who is still on then stays on
-_NEVER = 1 << 62
+_STALL_S = 1.0
+_AT_ONCE = 4
 
 Progress = Callable[[int, int], None]
+Changes = list[tuple[int, int]]
+"""(monotonic ns, level) of an output, changes only."""
 
-HOST_FAULTS = {"host": ("watch killed", signal.SIGKILL), "stop": ("watch stopped", signal.SIGSTOP)}
-GUARD_FAULTS = {
-    "guard": ("guard killed, watch alive", signal.SIGKILL),
-    "freeze": ("guard frozen, watch alive", signal.SIGSTOP),
+_FAULTS = {
+    "host": "watch killed",
+    "stop": "watch stopped",
+    "hang": "the loop hangs, its threads do not",
+    "unplug": "the cable pulled out",
+    "guard": "controller killed or reset, watch alive",
+    "freeze": "controller frozen, watch alive",
+    "stall": "controller stalled for a second, then hears it all",
+    **WIRE_FAULTS,
 }
+_RESIDUE = {"both": "controller frozen and watch killed"}
 
 
-def bench_faults(runs: int = 3, pulses: int = 500, progress: Progress = lambda done, of: None) -> dict[str, Any]:
-    """For each fault the longest of `runs` (the last one: one run): seconds the pin stayed on; None: beyond the pulse.
+class Bed(Protocol):
+    """One controller to be broken."""
 
-    `order_ms`: from an order to the acknowledgement that the pin is on.
+    kind: str  # "guard" or "serial"
+    port: Path | None
+    environment: dict[str, str]  # of the host
+
+    def open(self) -> Wire: ...
+
+    def changes(self) -> Changes:
+        """Of channel 0."""
+        ...
+
+    def strike(self, number: signal.Signals, guard: int) -> None:
+        """Send a signal to what holds the output; `guard`: the process that the host has started, or 0."""
+        ...
+
+
+MakeBed = Callable[[Path, Sequence[DeterrentConfig]], AbstractContextManager[Bed]]
+
+
+class GuardBed:
+    """The pin guard on recording pins."""
+
+    kind = "guard"
+    port: Path | None = None
+
+    def __init__(self, folder: Path, deterrents: Sequence[DeterrentConfig]) -> None:
+        self._history, self._deterrents = folder / PINS, deterrents
+        self.environment = {"GPIOZERO_PIN_FACTORY": "mock", HISTORY: str(self._history)}
+
+    def open(self) -> Wire:
+        os.environ.setdefault("GPIOZERO_PIN_FACTORY", "mock")
+        return Guard(self._deterrents)
+
+    def changes(self) -> Changes:
+        return read_changes(self._history, "pin", self._deterrents[0].pin)
+
+    def strike(self, number: signal.Signals, guard: int) -> None:
+        os.kill(guard, number)
+
+
+@contextlib.contextmanager
+def guard_bed(folder: Path, deterrents: Sequence[DeterrentConfig]) -> Iterator[Bed]:
+    yield GuardBed(folder, deterrents)
+
+
+def read_changes(history: Path, key: str, number: int) -> Changes:
+    """What a history (see `pin_guard.History`) tells of one output. Lines that are half written are left out."""
+    found: Changes = []
+    for text in history.read_text().splitlines() if history.exists() else ():
+        if not text.endswith("}"):
+            continue
+        line = json.loads(text)
+        if line[key] == number and [level for _, level in found[-1:]] != [line["level"]]:
+            found.append((line["ns"], line["level"]))
+    return found
+
+
+def lit_s(changes: Changes) -> list[float]:
+    """Seconds of each time that it was on; one that has not ended counts until now."""
+    ends = [*changes[1:], (time.monotonic_ns(), -1)]
+    return [(after[0] - now[0]) / 1e9 for now, after in zip(changes, ends, strict=True) if now[1] == 1]
+
+
+def bench_faults(
+    runs: int = 3,
+    pulses: int = 200,
+    progress: Progress = lambda done, of: None,
+    make_bed: MakeBed = guard_bed,
+) -> dict[str, Any]:
+    """For each fault the longest of `runs` (the last one: one run), in one pulse of 5 s.
+
+    `stayed_on_s`: seconds from the fault until the output was off; `on_s`: seconds that it was on in all; None: beyond
+    the pulse, for as long as was watched. `order_ms`: from an order to the acknowledgement that the output is on.
     """
-    faults = ["host", "stop", "hang", "garbage", "guard", "freeze"]
-    names = {"hang": "the loop hangs, its threads do not", "garbage": "garbage on the wire"}
-    names |= {fault: name for fault, (name, _) in (HOST_FAULTS | GUARD_FAULTS).items()}
-    longest: dict[str, float | None] = {}
-    for number, fault in enumerate(faults):
-        progress(number, len(faults) + 2)
-        stayed = [_break(fault) for _ in range(runs)]
-        longest[names[fault]] = None if None in stayed else max(s for s in stayed if s is not None)
-    progress(len(faults), len(faults) + 2)
-    longest["guard frozen and watch killed"] = _break("both")
-    progress(len(faults) + 1, len(faults) + 2)
-    return {"bench": "faults", "stayed_on_s": longest, "order_ms": _orders(pulses)}
+    with tempfile.TemporaryDirectory(prefix="gander-faults-") as folder, make_bed(Path(folder), _light()) as bed:
+        kind = bed.kind
+        order_ms = _orders(pulses, make_bed)
+    faults = [*_FAULTS] * runs + [*_RESIDUE] + ["second"] * (kind == "serial")
+    names = _FAULTS | _RESIDUE | {"second": "a second host on the port"}
+    found: dict[str, list[tuple[float, float] | None]] = {}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        stays = pool.map(lambda fault: _break(fault, make_bed), faults)
+        for number, (fault, stayed) in enumerate(zip(faults, stays, strict=True)):
+            progress(number + 1, len(faults))
+            found.setdefault(names[fault], []).append(stayed)
+    after = {name: None if None in all_ else max(one[0] for one in all_ if one) for name, all_ in found.items()}
+    on = {name: None if None in all_ else max(one[1] for one in all_ if one) for name, all_ in found.items()}
+    whole = {"bench": "faults", "controller": kind, "ordered_s": LONG_MS / 1000}
+    return whole | {"stayed_on_s": after, "on_s": on, "order_ms": order_ms}
 
 
-def _break(fault: str) -> float | None:
-    """One fault in one pulse: seconds from the fault until the pin was off."""
-    with tempfile.TemporaryDirectory(prefix="gander-faults-") as folder:
-        history = Path(folder) / "pins.jsonl"
-        env = {**os.environ, "GPIOZERO_PIN_FACTORY": "mock", HISTORY: str(history)}
-        command = [sys.executable, "-m", "edge.bench_faults", fault]
+def _light() -> list[DeterrentConfig]:
+    return [DeterrentConfig(rest_ms=100)]
+
+
+def _break(fault: str, make_bed: MakeBed) -> tuple[float, float] | None:
+    """One fault in one pulse: seconds from the fault until the output was off, and seconds that it was on in all."""
+    with tempfile.TemporaryDirectory(prefix="gander-faults-") as folder, make_bed(Path(folder), _light()) as bed:
+        command = [sys.executable, "-m", "edge.bench_host", fault, *([str(bed.port)] if bed.port else [])]
+        env = {**os.environ, **bed.environment}
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env, text=True) as host:
             assert host.stdout
             answer = host.stdout.readline().split()
-            if answer[:1] != ["on"]:
-                raise ControllerError(f"bench: the order was not carried out: {' '.join(answer) or 'no answer'}")
-            guard = int(answer[1])
+            guard = int(answer[1]) if len(answer) == 2 else 0
             try:
-                return _off_after(history, _strike(fault, host, guard))
+                if answer[:1] != ["on"]:
+                    raise ControllerError(f"bench: the order was not carried out: {' '.join(answer) or 'no answer'}")
+                return _off_after(bed, _strike(fault, host, bed, guard))
             finally:
                 host.send_signal(signal.SIGCONT)
                 host.kill()
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(guard, signal.SIGKILL)
+                    bed.strike(signal.SIGKILL, guard)
 
 
-def _strike(fault: str, host: subprocess.Popen[str], guard: int) -> int:
+def _strike(fault: str, host: subprocess.Popen[str], bed: Bed, guard: int) -> int:
     """Let the fault happen; returns when it did (monotonic ns)."""
-    if fault in ("hang", "garbage"):  # the host does it by itself, and says when
+    if fault not in ("host", "stop", "guard", "freeze", "stall", "both"):  # the host does it by itself, and says when
         assert host.stdout
         return int(host.stdout.readline())
-    time.sleep(_FAULT_AFTER_S)
+    time.sleep(STRIKE_S)
     struck = time.monotonic_ns()
-    if fault in GUARD_FAULTS or fault == "both":
-        os.kill(guard, signal.SIGSTOP if fault == "both" else GUARD_FAULTS[fault][1])
-    if fault in HOST_FAULTS or fault == "both":
-        host.send_signal(signal.SIGKILL if fault == "both" else HOST_FAULTS[fault][1])
+    if fault in ("guard", "freeze", "stall", "both"):
+        bed.strike(signal.SIGKILL if fault == "guard" else signal.SIGSTOP, guard)
+    if fault == "stall":
+        time.sleep(_STALL_S)
+        bed.strike(signal.SIGCONT, guard)
+    if fault in ("host", "stop", "both"):
+        host.send_signal(signal.SIGSTOP if fault == "stop" else signal.SIGKILL)
     return struck
 
 
-def _off_after(history: Path, struck: int) -> float | None:
+def _off_after(bed: Bed, struck: int) -> tuple[float, float] | None:
+    """Watch the output go off, and on whether it comes back on. None: it stays on."""
     until = time.monotonic() + _WATCHED_S
     while time.monotonic() < until:
-        changes = [json.loads(line) for line in history.read_text().splitlines() if line.endswith("}")]
-        off = [change["ns"] for change in changes if change["ns"] > struck and not change["level"]]
+        changes = bed.changes()
+        off = [ns for ns, level in changes if ns > struck and not level]
         if off:
-            return round(float(off[0] - struck) / 1e9, 3)
+            time.sleep(0.5)  # an order that comes late would show now
+            return round((off[0] - struck) / 1e9, 3), round(sum(lit_s(bed.changes())), 3)
         time.sleep(0.02)
     return None
 
 
-def _orders(pulses: int) -> dict[str, float]:
-    """Milliseconds from order to acknowledgement, over short pulses on eight channels in turn."""
-    os.environ.setdefault("GPIOZERO_PIN_FACTORY", "mock")
-    deterrents = [DeterrentConfig(id=f"d{n}", channel=n, pin=4 + n) for n in range(8)]
-    controller = Controller(deterrents, ControllerConfig(kind="guard", patience_ms=1000), lambda: Guard(deterrents))
+def _orders(pulses: int, make_bed: MakeBed) -> dict[str, float]:
+    """Milliseconds from order to acknowledgement, over short pulses."""
+    deterrents = [DeterrentConfig(rest_ms=100, count=1)]
     took = []
-    try:
-        controller.wait_ready(20.0)
-        for number in range(pulses):
-            controller.beat()
-            action = controller.fire(Order(str(number), "d", number % 8, 20, 0, 1, _NEVER))
-            if action.acknowledged_at_ns:
-                took.append((action.acknowledged_at_ns - action.ordered_at_ns) / 1e6)
-            time.sleep(0.025)
-    finally:
-        controller.close()
+    with tempfile.TemporaryDirectory(prefix="gander-faults-") as folder, make_bed(Path(folder), deterrents) as bed:
+        config = ControllerConfig.model_validate({"kind": bed.kind, "patience_ms": 1000})
+        controller = Controller(deterrents, config, bed.open)
+        try:
+            controller.wait_ready(20.0)
+            for number in range(pulses):
+                controller.beat()
+                action = controller.fire(Order(str(number), "d", 0, 10, 0, 1, NEVER))
+                if action.acknowledged_at_ns:
+                    took.append((action.acknowledged_at_ns - action.ordered_at_ns) / 1e6)
+                time.sleep(0.115)
+        finally:
+            controller.close()
     return percentiles(took)
-
-
-def host(fault: str) -> None:
-    """Order one long pulse, say so, and live until the fault."""
-    guards: list[Guard] = []
-    deterrents = [DeterrentConfig()]
-
-    def open_wire() -> Guard:
-        guards.append(Guard(deterrents))
-        return guards[-1]
-
-    controller = Controller(deterrents, ControllerConfig(kind="guard", patience_ms=1000), open_wire)
-    controller.wait_ready(20.0)
-    result = controller.fire(Order("a", "light", 0, _LONG, 0, 1, _NEVER)).result
-    sys.stdout.write(f"{result} {guards[-1].pid}\n")
-    sys.stdout.flush()
-    began, struck = time.monotonic(), False
-    while True:
-        if not struck and fault in ("hang", "garbage") and time.monotonic() - began > _FAULT_AFTER_S:
-            struck = True
-            sys.stdout.write(f"{time.monotonic_ns()}\n")
-            sys.stdout.flush()
-            if fault == "garbage":
-                guards[-1].send(b"?\n" * 3)
-        if not (struck and fault == "hang"):
-            controller.beat()
-        time.sleep(0.03)
-
-
-if __name__ == "__main__":
-    host(sys.argv[1])

@@ -229,7 +229,7 @@ class Controller:
         elif reason == "switch":
             self.trouble = "the arm switch on it is off; close it, and it is armed again by itself"
         if reason in ("replay", "session") and seq == self._seq:  # of what was said last: it has moved on without us
-            self._lost = f"it refuses what it is told ({reason})"
+            self._try_send("STATE")
 
     def _on(self, channel: int, now_ns: int) -> None:
         asked, self._accepted = self._accepted, None
@@ -247,10 +247,11 @@ class Controller:
             self._lost = str(error)
             return
         if greeting.session == self._session:
+            self._seq = max(self._seq, greeting.seq)
             return
         if self._session:
-            self.restarts += 1
             self._say("it has restarted by itself; is its power steady?")
+        self.restarts += self.greeting is not None
         log.info("controller is up, firmware %s", greeting.firmware)
         self._begin(greeting.session, greeting.tick, greeting.seq)
         self._until.clear()  # it begins with everything off
@@ -269,10 +270,9 @@ class Controller:
                 return
             if time.monotonic_ns() - began_ns > _STEADY_NS:
                 wait_s = 0.0
-            self._say(f"{self.trouble}; no deterrent until it is back")
+            self._say(f"no deterrent until it is back: {self.trouble}")
             self._closing.wait(wait_s)
-            wait_s = min(max(1.0, 2 * wait_s), _LONGEST_WAIT_S.get(self.name, 1.0))
-            self.restarts += not self._closing.is_set()
+            wait_s = min(max(1.0, 2 * wait_s), _LONGEST_WAIT_S[self.name])
 
     def _say(self, trouble: str) -> None:
         """Log it, unless it was just said."""

@@ -84,9 +84,9 @@ class Serial:
                 return words[1:]
         return []
 
-    def greet(self) -> None:
+    def greet(self, patience_s: float) -> None:
         """Wait for the controller's greeting, which `receive` then gives. Raises `ControllerError`, and is closed."""
-        until, ask = time.monotonic() + _GREETING_S, 0.0
+        until, ask = time.monotonic() + patience_s, 0.0
         try:
             while (now := time.monotonic()) < until:
                 if now >= ask:
@@ -111,7 +111,7 @@ def ports() -> list[str]:
     return found + [str(_UART)] * _UART.exists()
 
 
-def find(port: str, baud: int, candidates: Callable[[], list[str]] = ports) -> Serial:
+def find(port: str, baud: int, candidates: Callable[[], list[str]] = ports, patience_s: float = _GREETING_S) -> Serial:
     """Open the port, or where none is given the first of the candidates, that a controller answers on.
 
     Takes a few seconds at most, unless a driver hangs. Raises `ControllerError`: one line, "what; what to do".
@@ -120,7 +120,7 @@ def find(port: str, baud: int, candidates: Callable[[], list[str]] = ports) -> S
     for name in [port] if port else candidates():
         try:
             wire = Serial(name, baud)
-            wire.greet()
+            wire.greet(patience_s)
         except ControllerError as error:
             why = why or str(error)
         else:
