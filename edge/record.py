@@ -19,6 +19,7 @@ from edge.values import Action, Decision, Event, Frame, Image, Prediction, Reaso
 
 _MOST_UNANSWERED = 20  # rows of one visit about questions without an answer
 _BRIEF_S = 1.0
+_MOST_PULSES = 64  # whose end may still be told
 _MOST_QUESTIONS = 64  # that may still be answered
 _QUIET = (Reason.THREAT, Reason.WEAK_EVIDENCE)  # not worth an event of their own
 
@@ -34,6 +35,7 @@ class _Told:
     picture: str | None = None
     unanswered: int = 0
     started: bool = False
+    pulses: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Record:
         self._clock, self._ids = clock, ids
         self._told: dict[str, _Told] = {}
         self._questions: OrderedDict[int, _Question] = OrderedDict()
+        self._pulses: OrderedDict[str, dict[str, Any]] = OrderedDict()  # by action, those that are not over
         self.untold = 0  # visits of nobody, too brief to tell
 
     def step(self, step: Step) -> None:
@@ -108,12 +111,29 @@ class Record:
             told.started = True
             moments.insert(0, "visit_started")
         told.reason = decision.reason
+        if step.action and step.action.acknowledged_at_ns:
+            self._pulse(step.action, step, told)
         for moment in moments:
             self._moment(moment, visit, told, step)
         unanswered = not step.verdict.chosen and told.unanswered < _MOST_UNANSWERED
         told.unanswered += unanswered
         if moments or unanswered:
             self._prediction_rows(visit, told, step)
+
+    def _pulse(self, action: Action, step: Step, told: _Told) -> None:
+        """The pin is on: told with the visit's end, then also how long it really was. `at_s`: of the deciding frame."""
+        at_s = round(step.frame.media_time - step.visit.first_seen, 3)
+        pulse = {"id": action.id, "deterrent": action.deterrent, "at_s": at_s, "on_ms": None}
+        told.pulses.append(pulse)
+        self._pulses[action.id] = pulse
+        if len(self._pulses) > _MOST_PULSES:
+            self._pulses.popitem(last=False)
+
+    def finished(self, pulses: Iterable[tuple[str, int]]) -> None:
+        """Pulses that are over: the action's id, and for how many milliseconds the controller measured the pin on."""
+        for action_id, on_ms in pulses:
+            if pulse := self._pulses.pop(action_id, None):
+                pulse["on_ms"] = on_ms
 
     def _moment(self, type_: str, visit: Visit, told: _Told, step: Step) -> None:
         """Something worth a picture and an event."""
@@ -176,6 +196,12 @@ class Record:
             "latency_ms": {name: round(ms, 3) for name, ms in step.timings.items()} if step else {},
             "picture": told.picture,
         }
+        if type_ in ("action", "suppressed") and step:
+            # Whoever compares with and without needs to know who chose, and among what.
+            body["decided"] = {"by": "policy", "eligible": list(step.decision.eligible)}
+        elif type_ == "visit":
+            body["visit"] |= {"left": visit.left}
+            body["pulses"] = told.pulses
         if step and step.frame.exposure_ms is not None:
             body["exposure"] = {"ms": round(step.frame.exposure_ms, 3), "gain": step.frame.gain}
         self._send(type_, wall, body)

@@ -6,7 +6,7 @@ import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from edge.actuators import Actuator
 from edge.capture import Cameras
 from edge.clock import Clock, Ids
 from edge.config import Config, DeterrentConfig
+from edge.disturbance import Disturbance
 from edge.errors import GanderError
 from edge.lineup import Lineup
 from edge.policy import Acted, History, Moment, Policy
@@ -95,7 +96,7 @@ class Watch:
         self._deterrents = {d.id: d for d in config.deterrent}
         self._successor: Brain | None = None
         self._tests: queue.SimpleQueue[_Test] = queue.SimpleQueue()
-        self._disturbed_until = 0.0  # media time
+        self._disturbance = Disturbance(config.policy, config.camera, config.deterrent, live=deadline)
         self._media_time = 0.0  # of the last question
         self._tested: dict[str, float] = {}  # when each deterrent was last tried, monotonic seconds
         self.frames = 0
@@ -117,7 +118,7 @@ class Watch:
         """The life of a frame."""
         began = time.monotonic_ns()
         self.frames += 1
-        frame = self._mark(frame)
+        frame = self._disturbance.mark(frame)
         brain, visits = self.brain, self.brain.visits[frame.camera]
         motion = self._lookers[frame.camera].look(frame)
         self._end_visits(visits.follow(motion))
@@ -172,6 +173,7 @@ class Watch:
         for _, prediction in settled:
             self._person(prediction)
         self._record.settled(settled)
+        self._record.finished(self.actuator.finished())
 
     def _moment(self, frame: Frame) -> Moment:
         now_ns = time.monotonic_ns()
@@ -198,9 +200,9 @@ class Watch:
             return None
         order = self._order(self._deterrents[decision.deterrent], frame.wall, decision.expires_ns)
         action = self.actuator.fire(order)
+        self._disturbance.ordered(order, action, frame.media_time)
         if action.result in ("on", "silent"):  # silent: it may still come
             self.history = self.history.with_action(acted)
-            self._disturbed_until = frame.media_time + order.length_ms / 1000 + self._config.policy.settle_s
         return action
 
     def _order(self, deterrent: DeterrentConfig, wall: datetime, expires_ns: int) -> Order:
@@ -232,18 +234,12 @@ class Watch:
             test.done.set_exception(GanderError(f"test fire of {deterrent.id}: {against}"))
             return
         expires_ns = time.monotonic_ns() + self._config.policy.order_valid_ms * _MS
-        action = self.actuator.fire(self._order(deterrent, wall, expires_ns))
+        order = self._order(deterrent, wall, expires_ns)
+        action = self.actuator.fire(order)
         self._tested[deterrent.id] = now
-        self._disturbed_until = self._media_time + action.on_ms / 1000 + self._config.policy.settle_s
+        self._disturbance.ordered(order, action, self._media_time)
         self._record.test_fire(action, test.who, wall)
         test.done.set_result(action)
-
-    def _mark(self, frame: Frame) -> Frame:
-        """Mark frames taken while a deterrent acts and settles: a strobe is a lighting change, a jet is motion."""
-        late = self._deadline_ns is not None and frame.taken_at_ns < self.actuator.acting_until_ns()
-        if late or frame.media_time < self._disturbed_until:
-            return replace(frame, disturbed=True)
-        return frame
 
     def _deadline(self, frame: Frame) -> int:
         return NO_DEADLINE if self._deadline_ns is None else frame.taken_at_ns + self._deadline_ns

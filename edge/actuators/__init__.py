@@ -33,6 +33,10 @@ class Actuator(Protocol):
         """Monotonic time until which a pulse is or may be on; 0 when none."""
         ...
 
+    def finished(self) -> list[tuple[str, int]]:
+        """Id and measured milliseconds on of the actions that ended since last asked, of many only the last."""
+        ...
+
     def facts(self) -> dict[str, Any]:
         """How it is, for status: counts, and what is wrong."""
         ...

@@ -26,6 +26,7 @@ class Dry:
     def __init__(self, deterrents: Sequence[DeterrentConfig]) -> None:
         self.orders: deque[tuple[Order, Action]] = deque(maxlen=1000)
         self.refused = 0
+        self._finished: deque[tuple[str, int]] = deque(maxlen=64)
         self._limits = {d.channel: d.max_on_ms for d in deterrents if d.enabled}
         self._until: dict[int, int] = {}
 
@@ -43,7 +44,14 @@ class Dry:
         on_ms = order.count * order.on_ms if on else 0
         action = Action(order.id, order.deterrent, order.pattern, now, now if on else 0, on_ms, result)
         self.orders.append((order, action))
+        if on:
+            self._finished.append((order.id, on_ms))  # at once: a replay runs faster than its own time
         return action
+
+    def finished(self) -> list[tuple[str, int]]:
+        finished = list(self._finished)
+        self._finished.clear()
+        return finished
 
     def _judge(self, order: Order, now: int) -> str:
         if now >= order.expires_ns:
