@@ -31,6 +31,7 @@ from edge.values import Order
 
 PINS = "pins.jsonl"
 _WATCHED_S = 8.0  # longer than the pulse: who is still on then stays on
+_END_S = LONG_MS / 1000 - 0.2
 _STALL_S = 1.0
 _AT_ONCE = 4
 
@@ -45,10 +46,29 @@ _FAULTS = {
     "unplug": "the cable pulled out",
     "guard": "controller killed or reset, watch alive",
     "freeze": "controller frozen, watch alive",
-    "stall": "controller stalled for a second, then hears it all",
+    "guard end": "controller killed or reset just before its pulse ends",
     **WIRE_FAULTS,
 }
-_RESIDUE = {"both": "controller frozen and watch killed"}
+RESIDUE = {
+    "freeze end": "controller frozen just before its pulse ends",
+    "stall": "controller stalled for a second as its pulse ends, then hears it all",
+    "both": "controller frozen and watch killed",
+}
+"""What no controller without a watchdog can end in time."""
+_NOT = {"guard": ("second",), "serial": ("freeze", *RESIDUE)}
+"""A guard has no port. What ends a frozen Pico is its watchdog, which no desk has: see `tests/lab/pico`."""
+_SPENT = {"spent": "ordered again and again, until the hour has no more"}
+_OUTSIDE = {
+    # fault: when it strikes, the signal to the controller, the signal to the host
+    "host": (STRIKE_S, None, signal.SIGKILL),
+    "stop": (STRIKE_S, None, signal.SIGSTOP),
+    "guard": (STRIKE_S, signal.SIGKILL, None),
+    "freeze": (STRIKE_S, signal.SIGSTOP, None),
+    "guard end": (_END_S, signal.SIGKILL, None),
+    "freeze end": (_END_S, signal.SIGSTOP, None),
+    "stall": (_END_S, signal.SIGSTOP, None),
+    "both": (STRIKE_S, signal.SIGSTOP, signal.SIGKILL),
+}
 
 
 class Bed(Protocol):
@@ -83,8 +103,7 @@ class GuardBed:
         self.environment = {"GPIOZERO_PIN_FACTORY": "mock", HISTORY: str(self._history)}
 
     def open(self) -> Wire:
-        os.environ.setdefault("GPIOZERO_PIN_FACTORY", "mock")
-        return Guard(self._deterrents)
+        return Guard(self._deterrents, self.environment)
 
     def changes(self) -> Changes:
         return read_changes(self._history, "pin", self._deterrents[0].pin)
@@ -122,7 +141,7 @@ def bench_faults(
     progress: Progress = lambda done, of: None,
     make_bed: MakeBed = guard_bed,
 ) -> dict[str, Any]:
-    """For each fault the longest of `runs` (the last one: one run), in one pulse of 5 s.
+    """For each fault the longest of `runs`, in one pulse of 5 s.
 
     `stayed_on_s`: seconds from the fault until the output was off; `on_s`: seconds that it was on in all; None: beyond
     the pulse, for as long as was watched. `order_ms`: from an order to the acknowledgement that the output is on.
@@ -130,8 +149,8 @@ def bench_faults(
     with tempfile.TemporaryDirectory(prefix="gander-faults-") as folder, make_bed(Path(folder), _light()) as bed:
         kind = bed.kind
         order_ms = _orders(pulses, make_bed)
-    faults = [*_FAULTS] * runs + [*_RESIDUE] + ["second"] * (kind == "serial")
-    names = _FAULTS | _RESIDUE | {"second": "a second host on the port"}
+    names = _FAULTS | RESIDUE | _SPENT | {"second": "a second host on the port"}
+    faults = [fault for fault in names if fault not in _NOT[kind]] * runs
     found: dict[str, list[tuple[float, float] | None]] = {}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         stays = pool.map(lambda fault: _break(fault, make_bed), faults)
@@ -150,6 +169,8 @@ def _light() -> list[DeterrentConfig]:
 
 def _break(fault: str, make_bed: MakeBed) -> tuple[float, float] | None:
     """One fault in one pulse: seconds from the fault until the output was off, and seconds that it was on in all."""
+    if fault in _SPENT:
+        return _spend(make_bed)
     with tempfile.TemporaryDirectory(prefix="gander-faults-") as folder, make_bed(Path(folder), _light()) as bed:
         command = [sys.executable, "-m", "edge.bench_host", fault, *([str(bed.port)] if bed.port else [])]
         env = {**os.environ, **bed.environment}
@@ -170,18 +191,19 @@ def _break(fault: str, make_bed: MakeBed) -> tuple[float, float] | None:
 
 def _strike(fault: str, host: subprocess.Popen[str], bed: Bed, guard: int) -> int:
     """Let the fault happen; returns when it did (monotonic ns)."""
-    if fault not in ("host", "stop", "guard", "freeze", "stall", "both"):  # the host does it by itself, and says when
+    if fault not in _OUTSIDE:  # the host does it by itself, and says when
         assert host.stdout
         return int(host.stdout.readline())
-    time.sleep(STRIKE_S)
+    after_s, to_controller, to_host = _OUTSIDE[fault]
+    time.sleep(after_s)
     struck = time.monotonic_ns()
-    if fault in ("guard", "freeze", "stall", "both"):
-        bed.strike(signal.SIGKILL if fault == "guard" else signal.SIGSTOP, guard)
+    if to_controller:
+        bed.strike(to_controller, guard)
+    if to_host:
+        host.send_signal(to_host)
     if fault == "stall":
         time.sleep(_STALL_S)
         bed.strike(signal.SIGCONT, guard)
-    if fault in ("host", "stop", "both"):
-        host.send_signal(signal.SIGSTOP if fault == "stop" else signal.SIGKILL)
     return struck
 
 
@@ -198,21 +220,46 @@ def _off_after(bed: Bed, struck: int) -> tuple[float, float] | None:
     return None
 
 
-def _orders(pulses: int, make_bed: MakeBed) -> dict[str, float]:
-    """Milliseconds from order to acknowledgement, over short pulses."""
-    deterrents = [DeterrentConfig(rest_ms=100, count=1)]
-    took = []
+def _spend(make_bed: MakeBed) -> tuple[float, float] | None:
+    """Order until the hour has no more to give: the longest that it was on at once. None: it gave more than it has."""
+    light = [DeterrentConfig(rest_ms=100, hour_s=12.0)]
+    with _controller(light, make_bed) as (controller, bed):
+        result = ""
+        while result != "refused: duty":
+            controller.beat()
+            result = controller.fire(Order("a", "light", 0, LONG_MS, 0, 1, NEVER)).result
+            while (changes := bed.changes()) and changes[-1][1]:
+                controller.beat()
+                time.sleep(0.02)
+            time.sleep(0.05)
+        assert controller.greeting
+        lit = lit_s(bed.changes())
+        hour_s = controller.greeting.limits[0].hour_ms / 1000
+        return (0.0, round(max(lit), 3)) if sum(lit) <= hour_s + 0.1 else None
+
+
+@contextlib.contextmanager
+def _controller(deterrents: Sequence[DeterrentConfig], make_bed: MakeBed) -> Iterator[tuple[Controller, Bed]]:
+    """In this process, ready."""
     with tempfile.TemporaryDirectory(prefix="gander-faults-") as folder, make_bed(Path(folder), deterrents) as bed:
         config = ControllerConfig.model_validate({"kind": bed.kind, "patience_ms": 1000})
         controller = Controller(deterrents, config, bed.open)
         try:
-            controller.wait_ready(20.0)
-            for number in range(pulses):
-                controller.beat()
-                action = controller.fire(Order(str(number), "d", 0, 10, 0, 1, NEVER))
-                if action.acknowledged_at_ns:
-                    took.append((action.acknowledged_at_ns - action.ordered_at_ns) / 1e6)
-                time.sleep(0.115)
+            if not controller.wait_ready(20.0):
+                raise ControllerError(f"bench: {controller.trouble}")
+            yield controller, bed
         finally:
             controller.close()
+
+
+def _orders(pulses: int, make_bed: MakeBed) -> dict[str, float]:
+    """Milliseconds from order to acknowledgement, over short pulses."""
+    took = []
+    with _controller([DeterrentConfig(rest_ms=100, count=1)], make_bed) as (controller, _):
+        for number in range(pulses):
+            controller.beat()
+            action = controller.fire(Order(str(number), "d", 0, 10, 0, 1, NEVER))
+            if action.acknowledged_at_ns:
+                took.append((action.acknowledged_at_ns - action.ordered_at_ns) / 1e6)
+            time.sleep(0.115)
     return percentiles(took)

