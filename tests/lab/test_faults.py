@@ -1,4 +1,4 @@
-"""The fault table: whatever breaks in mid-pulse, nothing is on for longer than was ordered, but what the README names."""
+"""The fault table: whatever breaks in mid-pulse, nothing is on for longer than ordered, but what the README names."""
 
 from __future__ import annotations
 
