@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edge.actuators.greeting import Greeting, check_fit, firmware_complaint, read_greeting
+from edge.actuators.greeting import Greeting, check_fit, complaints, read_greeting
 from edge.actuators.serial import find
 from edge.config import Config
 from edge.control import ask
@@ -28,9 +28,9 @@ def findings(config: Config, state: Path) -> Iterator[Finding]:
     try:
         if facts is None:
             where, greeting = _meet(config)
-            check_fit(greeting, [d for d in config.deterrent if d.enabled])
-            complaint = firmware_complaint(greeting.firmware)
-            facts = greeting.facts() | {"where": where, "complaints": [complaint] if complaint else []}
+            enabled = [d for d in config.deterrent if d.enabled]
+            check_fit(greeting, enabled)
+            facts = greeting.facts() | {"where": where, "complaints": complaints(greeting, enabled)}
         elif facts.get("trouble"):
             raise ControllerError(facts["trouble"])
     except ControllerError as error:
@@ -45,10 +45,10 @@ def findings(config: Config, state: Path) -> Iterator[Finding]:
 def _daemons(state: Path) -> dict[str, Any] | None:
     """What a running daemon knows of its controller; None where none runs, or none of ours."""
     try:
-        facts = ask(state, "status", timeout_s=_ANSWER_S)["controller_facts"]
+        status = ask(state, "status", timeout_s=_ANSWER_S)
+        return dict(status["controller_facts"]) if status["controller"] == "serial" else None
     except (GanderError, KeyError):
         return None
-    return dict(facts) if "where" in facts else None
 
 
 def _meet(config: Config) -> tuple[str, Greeting]:

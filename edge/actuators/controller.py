@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edge.actuators.greeting import Greeting, check_fit, firmware_complaint, read_greeting
+from edge.actuators.greeting import Greeting, check_fit, complaints, read_greeting
 from edge.actuators.guard import Wire
 from edge.config import ControllerConfig, DeterrentConfig
 from edge.errors import ControllerError
@@ -110,12 +110,11 @@ class Controller:
     def facts(self) -> dict[str, Any]:
         counts = {"restarts": self.restarts, "refused": self.refused, "silent": self.silent, "garbled": self.garbled}
         ready, greeting = self.ready(), self.greeting
-        complaint = firmware_complaint(greeting.firmware) if greeting else None
         return {
             **counts,
             "trouble": "" if ready else self.trouble or "it does not answer in time",
             "where": self._where,
-            "complaints": [complaint] if complaint else [],
+            "complaints": complaints(greeting, self._deterrents) if greeting else [],
             **(greeting.facts() if greeting else {}),
         }
 

@@ -81,10 +81,18 @@ def check_fit(greeting: Greeting, deterrents: Iterable[DeterrentConfig]) -> None
                 )
 
 
-def firmware_complaint(firmware: str) -> tuple[str, str] | None:
-    """What is to be said of a firmware of another version than this Gander's, and what to do; None: nothing."""
-    if firmware == VERSION:
-        return None
+def complaints(greeting: Greeting, deterrents: Iterable[DeterrentConfig]) -> list[tuple[str, str]]:
+    """What does not keep it from working, but should be put right: what it is, and what to do."""
+    found = [_of_another_version(greeting.firmware)] if greeting.firmware != VERSION else []
+    for deterrent in deterrents:
+        rest_ms = greeting.limits[deterrent.channel].rest_ms
+        if rest_ms > deterrent.cooldown_s * 1000:
+            says = f"channel {deterrent.channel} rests for {rest_ms / 1000:g} s, deterrent {deterrent.id!r} only for "
+            found.append((f"{says}{deterrent.cooldown_s:g} s: orders in between are refused", "raise its cooldown_s"))
+    return found
+
+
+def _of_another_version(firmware: str) -> tuple[str, str]:
     told = f"the controller's firmware {firmware}"
     if _version(firmware) < _version(VERSION):
         return f"{told} is older than this Gander's {VERSION}", "`deploy/flash.sh` brings it up to date"

@@ -396,6 +396,18 @@ def test_the_firmwares_version_is_a_problem_with_advice_and_no_more(firmware: st
         controller.close()
 
 
+def test_a_rest_longer_than_the_cool_down_is_said() -> None:
+    wire = Rehearsed(f"HELLO 1 {VERSION} s 0 0 0:5000:60000:60000", "OK 1 5 1 0")
+    controller = Controller([LIGHT, LIGHT.model_copy(update={"enabled": False, "channel": 9})], PATIENT, lambda: wire)
+    try:
+        until(controller.ready)
+        [(what, advice)] = controller.facts()["complaints"]
+        assert what == "channel 0 rests for 60 s, deterrent 'light' only for 30 s: orders in between are refused"
+        assert "cooldown_s" in advice
+    finally:
+        controller.close()
+
+
 def test_an_open_arm_switch_is_said_and_closing_it_heals() -> None:
     wire = Rehearsed("HELLO 1 0.1.0 s 0 0 0:5000:60000:1000")
     controller = Controller([LIGHT], PATIENT, lambda: wire)
