@@ -21,13 +21,14 @@ VERBS = {
     "edge.cli_feed": ("publish",),
     "edge.cli_owner": ("arm", "disarm", "mode", "pause", "status", "events", "label", "fire", "prune"),
     "edge.cli_keep": ("visits", "export"),
+    "edge.cli_effect": ("effect",),
     "edge.cli_backup": ("backup", "restore"),
     "edge.cli_doctor": ("doctor",),
     "edge.cli_bundle": ("bundle",),
     "edge.cli_bench": ("bench",),
 }
 """Where the verbs are, in the order people read them. Each module has them in an `app`."""
-READS_MUCH = frozenset({"visits", "export", "backup", "restore", "doctor"})
+READS_MUCH = frozenset({"visits", "effect", "export", "backup", "restore", "doctor"})
 """These give way to a running watch, and do so before they import anything."""
 _MODULES = {verb: module for module, verbs in VERBS.items() for verb in verbs}
 
