@@ -105,9 +105,8 @@ class Channel:
             return False
         return count * on_ms + (count - 1) * off_ms <= longest
 
-    def has_left(self, ms: int, now: int) -> bool:
-        """Whether it may be on for so long, by what it was on in the last hour."""
-        self._count(now)
+    def has_left(self, ms: int) -> bool:
+        """Whether it may be on for so long, by what it was on in the hour before the last `step`."""
         return self._hour.spent_ms + ms <= self.limits.hour_ms
 
     def begin(self, on_ms: int, off_ms: int, count: int, now: int) -> None:
@@ -115,12 +114,11 @@ class Channel:
         if not self.pulsing:
             self._first = now
         left = self.limits.max_on_ms - ticks_diff(now, self._first)
-        self._count(now)  # if it is lit already, that time belongs to the pulse before
         self._began, self._lit_ms = now, 0
         self._flash, self._period = on_ms, on_ms + off_ms
         self._length = min(count * self._period - off_ms, left)
         self.pulsing = True
-        self._light(True, now)
+        self._light(True, now)  # if it was on already, `step` has counted that to the pulse before
 
     def step(self, now: int) -> bool:
         """Bring `on` up to now. True when the pulse has just ended."""
@@ -160,17 +158,12 @@ class Channel:
         return soonest
 
     def _light(self, on: bool, now: int) -> None:
-        self._count(now)
-        self._lit_since = now
-        self.on = on
-
-    def _count(self, now: int) -> None:
-        """Add the time since it was last counted, if it was on."""
-        if self.on:
+        if self.on:  # what has been on since the last time counts
             ms = ticks_diff(now, self._lit_since)
             self._lit_ms += ms
             self._hour.spend(ms, now)
-            self._lit_since = now
+        self._lit_since = now
+        self.on = on
 
 
 def _sooner(one: int, other: int) -> int:
@@ -317,7 +310,7 @@ class Deterrent:
             return "pattern"
         if channel.resting:
             return "rest"
-        if not channel.has_left(count * on_ms, now):
+        if not channel.has_left(count * on_ms):
             return "duty"
         if channel.pulsing:
             lines.append(_done(n, channel.lit_ms(now)))
