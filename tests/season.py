@@ -74,7 +74,7 @@ class Teller:
             action = self._action(what) if isinstance(what, Fired) else None
             actions += action is not None and action.result == "on"
             reason = Reason.THREAT if isinstance(what, Fired) else what
-            self._step(came, self._seen(visit, came, at_s, actions), at_s, Decision(bool(action), reason), action)
+            self._step(came, self._seen(visit, came, at_s, actions), at_s, _decision(reason, what), action)
             if isinstance(what, Fired) and action and what.on_ms is not None:
                 self.record.finished([(action.id, what.on_ms)])
         if not moments:
@@ -99,6 +99,12 @@ class Teller:
         chosen = Prediction("m", Role.CHAMPION, Fate.ANSWERED, label_p, 0, 1, 1.0)
         timings = {"motion": 1.0, "pin": PIN_MS} if action and action.acknowledged_at_ns else {"motion": 1.0}
         self.record.step(Step(frame, _IMAGE, visit, Verdict(chosen, (), 0, 0), decision, action, timings))
+
+
+def _decision(reason: Reason, what: Fired | Reason) -> Decision:
+    if isinstance(what, Fired):
+        return Decision(True, reason, what.deterrent, 0, ("light", "siren"))
+    return Decision(False, reason)
 
 
 @contextmanager

@@ -238,7 +238,9 @@ def test_the_record_is_fit_for_withholding_by_chance(tmp_path: Path) -> None:
     with season(tmp_path) as teller:
         teller.tell(Came(minutes(0), 6.0, [Fired(1.0), Fired(3.0, "siren", on_ms=None)], [(0.5, Reason.QUIET_HOURS)]))
         body = {event["type"]: event for event in teller.events}
-    assert body["action"]["decided"] == body["suppressed"]["decided"] == {"by": "policy", "eligible": []}
+    decided = body["action"]["decided"]
+    assert (decided["by"], decided["eligible"]) == ("policy", ["light", "siren"])
+    assert body["suppressed"]["decided"]["by"] == "policy"
     assert body["visit"]["visit"]["left"] is True
     pulses = [(p["deterrent"], p["at_s"], p["on_ms"]) for p in body["visit"]["pulses"]]
     assert pulses == [("light", 1.0, 900), ("siren", 3.0, None)]
