@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edge.actuators import Actuator
 from edge.actuators.controller import Controller
@@ -434,6 +436,33 @@ def test_a_controller_that_resets_by_itself_begins_with_everything_off() -> None
         assert controller.acting_until_ns() == 0
         controller.beat()
         until(lambda: seal("1 ARM 1") in wire.far.recv(65536))
+    finally:
+        controller.close()
+
+
+WORDS = ["HELLO", "OK", "NO", "ON", "DONE", "0", "1", "-1", "1073741824", "", "switch", "replay", "0:1:2:3", "s", "1.0"]
+
+
+@given(
+    st.lists(st.one_of(st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join), st.text(max_size=40)), max_size=30)
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_a_controller_says_the_host_lives_on(said: list[str]) -> None:
+    wires: list[Rehearsed] = []
+
+    def open_wire() -> Rehearsed:
+        first = Rehearsed("HELLO 1 0.1.0 s 0 0 0:5000:60000:1000", *said)
+        first.far.sendall(b"\xff\n")
+        wires.append(Rehearsed("HELLO 1 0.1.0 t 0 0 0:5000:60000:1000", "OK 1 5 1 0") if wires else first)
+        return wires[-1]
+
+    controller = Controller([LIGHT], PATIENT, open_wire)
+    try:
+        until(lambda: controller.garbled or len(wires) > 1)  # heard to the end, or given up
+        controller.facts()
+        with contextlib.suppress(OSError):  # given up just now
+            wires[0].say("HELLO 1 0.1.0 t 0 0 0:5000:60000:1000", "OK 1 5 1 0")
+        until(controller.ready)
     finally:
         controller.close()
 
