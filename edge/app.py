@@ -150,7 +150,7 @@ def line(
         Cameras(captures, turn),
         {camera.id: MotionDetector(config.motion, camera) if motion else _Everything() for camera in cameras},
         brain(desk, desk.lineup, desk.rendezvous, desk.close_models, motion),
-        Policy(config.policy, config.evidence, config.deterrent),
+        Policy(config.policy, config.evidence, config.deterrent, config.node.place),
         house or House(lambda: Mode.ARMED, lambda: False),
         actuator,
         desk.record,

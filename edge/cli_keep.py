@@ -79,7 +79,8 @@ def visits(
             print_json(visit)
         print_json({"summary": {"visits": len(found)}})
     elif plain:
-        deterrents = [{"id": d.id, "kind": d.kind, "enabled": d.enabled, "quiet": d.quiet} for d in chosen.deterrent]
+        keys, place = ("id", "kind", "enabled", "quiet"), {"place": chosen.node.place}
+        deterrents = [{key: getattr(d, key) for key in keys} | place for d in chosen.deterrent]
         about = [chosen.node.name, f"printed {datetime.now().astimezone():%Y-%m-%d %H:%M}"]
         about += [f"visits since {begin.astimezone():%Y-%m-%d %H:%M}"] if begin else []
         about += ["only visits that were acted upon"] if actions else []

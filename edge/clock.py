@@ -7,10 +7,14 @@ import hashlib
 import os
 import time
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 REPLAY_START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _STA_UNSYNC = 0x0040  # <sys/timex.h>
 
 
@@ -65,6 +69,29 @@ def _synchronised() -> bool:
         return state not in (-1, 5) and not status & _STA_UNSYNC
     except (AttributeError, OSError):
         return datetime.now(UTC).year >= 2026
+
+
+@dataclass(frozen=True, slots=True)
+class Uptime:
+    """How long this machine is up: `seconds` of the boot `boot`, sleep included. No jump of the clock moves it."""
+
+    boot: str
+    seconds: float
+
+
+def uptime() -> Uptime | None:
+    """Of now; None where the system has no name for a boot (not Linux)."""
+    boot = boot_id()
+    return Uptime(boot[:8], round(time.clock_gettime(time.CLOCK_BOOTTIME), 3)) if boot else None
+
+
+@cache
+def boot_id() -> str:
+    """This boot's own id (Linux), empty elsewhere."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
 
 
 def iso(moment: datetime) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge.bundle import Bundle
 from edge.control import Handler
+from edge.errors import GanderError
 from edge.model_store import ModelStore
 from edge.owner import Owner
 
@@ -59,8 +60,13 @@ def handlers(
         return answer
 
     def fire(who: str, deterrent: object = "") -> str:
-        answer = test_fire(who, str(deterrent))
-        owner.audit(who, f"test fire {deterrent}".strip(), answer)
+        wanted = f"test fire {deterrent}".strip()
+        try:
+            answer = test_fire(who, str(deterrent))
+        except GanderError as error:
+            owner.audit(who, wanted, str(error))  # what was held back is told, with its reason
+            raise
+        owner.audit(who, wanted, answer)
         return answer
 
     return {

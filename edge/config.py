@@ -7,6 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from edge.hours import parse, uses_sun
+
+MOST_HARM_S = 600.0
+
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
@@ -18,9 +22,8 @@ Polygon = Annotated[list[tuple[Fraction, Fraction]], Field(min_length=3, max_len
 
 
 def _hours(text: str) -> str:
-    """Accept "" or HH:MM-HH:MM."""
-    if text and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", text, re.ASCII):
-        raise ValueError('write quiet hours as "22:00-07:00", or "" for none')
+    if text:
+        parse(text)
     return text
 
 
@@ -30,6 +33,14 @@ Hours = Annotated[str, AfterValidator(_hours)]
 class NodeConfig(Section):
     name: Name = Field("gander", description="Name of this appliance in every event and topic")
     state: str = Field("", description="Folder of the journal, pictures and models; empty: a folder of the user's own")
+    # Where somebody lives: in no event and no log.
+    latitude: float | None = Field(None, ge=-90.0, le=90.0, description="Degrees, north is positive: for quiet hours")
+    longitude: float | None = Field(None, ge=-180.0, le=180.0, description="Degrees, east is positive")
+
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """Latitude and longitude."""
+        return None if self.latitude is None or self.longitude is None else (self.latitude, self.longitude)
 
 
 class CameraConfig(Section):
@@ -46,6 +57,9 @@ class CameraConfig(Section):
     size: tuple[int, int] = Field((1280, 720), description="Width and height, where the source can choose")
     rotate: Literal[0, 90, 180, 270] = Field(0, description="Degrees to turn the picture by, clockwise")
     stale_s: float = Field(5.0, ge=1.0, le=120.0, description="A live camera silent for so long is opened again")
+    lag_s: float = Field(
+        0.0, ge=0.0, le=10.0, description="So late its pictures come (network cameras): they show a deterrent as long"
+    )
     zones: list[Polygon] = Field([], description="Polygons (x, y in 0..1) where motion counts; none: everywhere")
     masks: list[Polygon] = Field([], description="Privacy masks: painted black before anything else sees the picture")
 
@@ -120,6 +134,9 @@ class PolicyConfig(Section):
     per_visit: int = Field(6, ge=0, le=100, description="Most actions in one visit")
     per_hour: int = Field(20, ge=0, le=1000, description="Most actions in an hour")
     per_day: int = Field(100, ge=0, le=10000, description="Most actions in a day")
+    escalate_after_s: float = Field(
+        5.0, ge=1.0, le=600.0, description="Between two actions in one visit: who is still there gets the next rung"
+    )
     settle_s: float = Field(0.5, ge=0.0, le=10.0, description="After a pulse the picture is given this long to settle")
 
 
@@ -127,6 +144,9 @@ class DeterrentConfig(Section):
     id: Name = Field("light", description="Name of the deterrent, in every action")
     kind: Literal["light", "siren", "water", "servo", "relay"] = Field("light", description="What it does")
     enabled: bool = Field(True, description="False: never fires")
+    rung: int = Field(
+        0, ge=0, le=9, description="Of the ladder, lowest first; 0: light, servo, relay 1, siren 2, water 3"
+    )
     cameras: list[Name] = Field([], description="Ids of the cameras it answers; none: all of them")
     channel: int = Field(0, ge=0, le=7, description="Channel of the controller")
     pin: int = Field(17, ge=0, le=27, description="GPIO (BCM number) of the channel, for the guard on this Pi")
@@ -144,7 +164,9 @@ class DeterrentConfig(Section):
         "", description="While a resident is in the picture; empty: light, servo, relay fire, siren and water hold"
     )
     quiet_hours: Hours | None = Field(
-        None, description='"22:00-07:00": no action then; unset: that, for a siren; "": never'
+        None,
+        description='No action then: "22:00-07:00", or by node.latitude and longitude "sunset-sunrise", '
+        '"sunset+30-sunrise-15" (minutes); unset: "22:00-07:00" for a siren; "": none',
     )
 
     fires_unseeing: bool = Field(
@@ -159,7 +181,16 @@ class DeterrentConfig(Section):
                 f"the pattern of {self.id!r} lasts {length} ms, longer than max_on_ms = {self.max_on_ms}: "
                 "lower count, on_ms or off_ms"
             )
+        if self.harms and self.hour_s > MOST_HARM_S:
+            raise ValueError(
+                f"hour_s = {self.hour_s:g} of {self.id!r}: siren and water at most {MOST_HARM_S:g} in an hour"
+            )
         return self
+
+    @property
+    def step(self) -> int:
+        """Which rung of the ladder it is on."""
+        return self.rung or {"siren": 2, "water": 3}.get(self.kind, 1)
 
     @property
     def harms(self) -> bool:
@@ -292,6 +323,10 @@ class Config(Section):
             if unknown := [name for name in deterrent.cameras if name not in cameras]:
                 there = ", ".join(sorted(cameras))
                 raise ValueError(f"deterrent {deterrent.id!r}: there is no camera {unknown[0]!r}; there are {there}")
+        if sunny := [d.id for d in self.deterrent if d.quiet and uses_sun(*parse(d.quiet)) and not self.node.place]:
+            raise ValueError(
+                f"deterrent {sunny[0]!r}: quiet hours by the sun need node.latitude and node.longitude, in degrees"
+            )
         if self.models.deadline_ms >= self.policy.budget_ms:
             raise ValueError(
                 f"models.deadline_ms = {self.models.deadline_ms} must be below policy.budget_ms = "

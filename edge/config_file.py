@@ -81,9 +81,12 @@ def first_problem(error: ValidationError) -> str:
     first = problems[0]
     where = ".".join(str(part) for part in first["loc"]) or "file"
     what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-    # Never what may hold a password: a key we do not know, an address with a user in it.
+    # Never what may hold a password: a key we do not know, an address with a user in it. Nor where somebody lives.
     secret = (
-        first["type"] == "extra_forbidden" or isinstance(first["input"], dict | Section) or "@" in str(first["input"])
+        where.endswith("itude")
+        or first["type"] == "extra_forbidden"
+        or isinstance(first["input"], dict | Section)
+        or "@" in str(first["input"])
     )
     got = "" if secret else f", got {json.dumps(first['input'], default=str)}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

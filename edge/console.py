@@ -265,9 +265,9 @@ def _hours(deterrent: Mapping[str, Any], fired: Iterable[Mapping[str, Any]]) -> 
         return []
     says = [f"acted {len(acted)} time{'s' * (len(acted) != 1)}"]
     if deterrent["quiet"]:
-        from edge.policy import is_quiet  # it brings arrays, which nothing else that is shown here needs
+        from edge.sun import is_quiet  # it brings where the sun stands, which nothing else that is shown here needs
 
-        then = sum(is_quiet(deterrent["quiet"], _local(wall)) for wall in acted)
+        then = sum(is_quiet(deterrent["quiet"], _local(wall), deterrent.get("place")) for wall in acted)
         counted = f", {then or 'never'} in those hours" if acted else ""
         says = [f"quiet hours {deterrent['quiet'].replace('-', ' to ')}", says[0] + counted]
     if deterrent["kind"] == "light":

@@ -8,16 +8,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from edge.clock import Clock, Ids, iso
+from edge.clock import Clock, Ids, boot_id, iso
 from edge.errors import GanderError, Refused, StateError
 from edge.journal import EVENTS, Journal, reader
 from edge.values import Event, Mode
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MAX_PAUSE_S = 7 * 86400.0
 
 
@@ -172,12 +169,3 @@ def find_visit(events: sqlite3.Connection, text: str) -> str:
     if len(rows) == 1:
         return str(rows[0][0])
     raise Refused(f"visit {text}: {'fits several' if rows else 'there is none'}; `gander visits` lists them")
-
-
-@cache
-def boot_id() -> str:
-    """This boot's own id (Linux), empty elsewhere."""
-    try:
-        return _BOOT_ID.read_text().strip()
-    except OSError:
-        return ""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, time
+from datetime import datetime
 
 from edge.config import DeterrentConfig, EvidenceConfig, PolicyConfig
 from edge.evidence import is_threat
+from edge.sun import is_quiet
 from edge.values import Decision, Kind, Mode, Reason, Visit
 
 DAY_S = 86400.0
+HOUR_S = 3600.0
+TEST = ""  # instead of a visit's id: the owner's test fire
+_LASTING = Reason.PERSON_VETO, Reason.QUIET_HOURS, Reason.CLOCK_UNKNOWN, Reason.NEAR_RESIDENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,10 @@ class Acted:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What limits look back on: the actions of the last day, oldest first, and when a person was last seen."""
+    """What limits look back on: the actions of the last day, oldest first, and when a person was last seen.
+
+    In media time, which no jump of the clock moves; `past.past` says what is made of it over a restart.
+    """
 
     acted: tuple[Acted, ...] = ()
     person_seen: float | None = None
@@ -62,9 +70,15 @@ class Moment:
 class Policy:
     """The rules, from the configuration."""
 
-    def __init__(self, config: PolicyConfig, evidence: EvidenceConfig, deterrents: Sequence[DeterrentConfig]) -> None:
-        self._config = config
-        self._evidence = evidence
+    def __init__(
+        self,
+        config: PolicyConfig,
+        evidence: EvidenceConfig,
+        deterrents: Sequence[DeterrentConfig],
+        place: tuple[float, float] | None = None,
+    ) -> None:
+        """`place`: latitude and longitude in degrees, for quiet hours by the sun."""
+        self._config, self._evidence, self._place = config, evidence, place
         self._deterrents = [d for d in deterrents if d.enabled]
 
     def decide(
@@ -73,7 +87,7 @@ class Policy:
         """Decide about one visit after one question. `present`: all open visits of all cameras; `answered`: there was a
         verdict.
 
-        Reasons are tried from the general to the particular; the first deterrent that nothing speaks against acts.
+        Reasons are tried from the general to the particular, then the ladder is climbed (see `_ladder`).
         `observe` comes last, so that it says truly what would have happened.
         """
         if not answered:
@@ -81,27 +95,49 @@ class Policy:
         if not is_threat(visit.log_odds, visit.clear, self._evidence):
             return Decision(False, Reason.WEAK_EVIDENCE)
         if moment.mode is Mode.ARMED:
-            history = replace(history, acted=tuple(a for a in history.acted if not a.supposed))
-        against = self._house(history, moment)
-        if against:
+            history = _done(history)
+        if against := self._house(history, moment):
             return Decision(False, against)
-        reasons: list[Reason] = []
         answering = [d for d in self._deterrents if answers(d, visit.camera)]
-        for deterrent in answering:
-            reason = self._deterrent(deterrent, visit, present, history, moment)
-            if reason is None:
-                return self._act(deterrent, moment)
-            reasons.append(reason)
-        return Decision(False, reasons[0] if reasons else Reason.NO_CONTROLLER)
-
-    def _act(self, deterrent: DeterrentConfig, moment: Moment) -> Decision:
+        if not answering:
+            return Decision(False, Reason.NO_CONTROLLER)
+        against_each = {d.id: self._against(d, visit.id, present, history, moment) for d in answering}
+        held = tuple((id_, reason) for id_, reason in against_each.items() if reason)
+        ladder = self._ladder(answering, visit.id, history, against_each)
+        eligible = tuple(d.id for d in ladder if against_each[d.id] is None)
+        if not eligible:
+            return Decision(False, against_each[ladder[0].id] or Reason.NO_CONTROLLER, held=held)
         if moment.mode is Mode.OBSERVE:
-            return Decision(False, Reason.OBSERVE, deterrent.id)
+            return Decision(False, Reason.OBSERVE, eligible[0], 0, eligible, held)
         expires_ns = min(
             moment.now_ns + self._config.order_valid_ms * 1_000_000,
             moment.taken_at_ns + self._config.budget_ms * 1_000_000,
         )
-        return Decision(True, Reason.THREAT, deterrent.id, expires_ns)
+        return Decision(True, Reason.THREAT, eligible[0], expires_ns, eligible, held)
+
+    def _ladder(
+        self,
+        answering: Sequence[DeterrentConfig],
+        visit_id: str,
+        history: History,
+        against: Mapping[str, Reason | None],
+    ) -> list[DeterrentConfig]:
+        """Those that this visit has climbed to, in the order in which they are tried.
+
+        The first action is the lowest rung's, each further one of the same visit may be one rung higher: light, sound,
+        water. Where the rung reached is held, the highest below that is free acts in its place. Only where all
+        of these are held for as long as something lasts (a light that is quiet by day), the next that is free begins;
+        one that merely rests is waited for. On one rung the one used longest ago comes first, so that nobody gets used
+        to it.
+        """
+        rungs = sorted({d.step for d in answering})
+        climbed = sum(a.visit_id == visit_id for a in history.acted)
+        top = rungs[min(climbed, len(rungs) - 1)]
+        if all(against[d.id] in _LASTING for d in answering if d.step <= top):
+            top = min((d.step for d in answering if against[d.id] is None), default=top)
+        used = {a.deterrent: a.at for a in history.acted}
+        reached = [d for d in answering if d.step <= top]
+        return sorted(reached, key=lambda d: (-d.step, used.get(d.id, -math.inf)))
 
     def _house(self, history: History, moment: Moment) -> Reason | None:
         """What speaks against any deterrent."""
@@ -111,70 +147,66 @@ class Policy:
             return Reason.MAINTENANCE
         if moment.paused:
             return Reason.PAUSED
-        seen = history.person_seen
-        if seen is not None and moment.media_time - seen <= self._config.person_veto_s:
-            return Reason.PERSON_VETO
-        return None
+        return Reason.PERSON_VETO if self._person(history, moment) else None
 
-    def _deterrent(
-        self,
-        deterrent: DeterrentConfig,
-        visit: Visit,
-        present: Sequence[Visit],
-        history: History,
-        moment: Moment,
+    def _person(self, history: History, moment: Moment) -> bool:
+        """Whether a person was seen a short while ago."""
+        seen = history.person_seen
+        return seen is not None and moment.media_time - seen <= self._config.person_veto_s
+
+    def _against(
+        self, deterrent: DeterrentConfig, visit_id: str, present: Sequence[Visit], history: History, moment: Moment
     ) -> Reason | None:
-        """What speaks against this deterrent."""
+        """What speaks against this deterrent, for a visit or for a `TEST`."""
         if deterrent.harms and not moment.sees_people and not deterrent.fires_unseeing:
             return Reason.PERSON_VETO  # nobody would know that one is there
-        if against := _quiet(deterrent, moment.wall, moment.clock_known):
-            return against
-        near = (v for v in present if v.id != visit.id and answers(deterrent, v.camera))
+        if deterrent.quiet and not moment.clock_known:
+            return Reason.CLOCK_UNKNOWN
+        if deterrent.quiet and is_quiet(deterrent.quiet, moment.wall, self._place):
+            return Reason.QUIET_HOURS
+        near = (v for v in present if v.id != visit_id and answers(deterrent, v.camera))
         if deterrent.holds_near_residents and any(v.kind is Kind.RESIDENT for v in near):
             return Reason.NEAR_RESIDENTS
         ages = [moment.media_time - a.at for a in history.acted if a.deterrent == deterrent.id]
         if any(age < deterrent.cooldown_s for age in ages):
             return Reason.COOLDOWN
-        if self._quota_used(visit, history, moment):
+        of_visit = [moment.media_time - a.at for a in history.acted if visit_id != TEST and a.visit_id == visit_id]
+        if any(age < self._config.escalate_after_s for age in of_visit):
+            return Reason.COOLDOWN  # who flees needs a moment for it
+        if len(of_visit) >= self._config.per_visit or self._spent(history, moment):
             return Reason.QUOTA
-        if not moment.controller_ready:
-            return Reason.NO_CONTROLLER
-        return None
+        return None if moment.controller_ready else Reason.NO_CONTROLLER
 
-    def test(
-        self,
-        deterrent: DeterrentConfig,
-        mode: Mode,
-        paused: bool,
-        ready: bool,
-        wall: datetime,
-        clock_known: bool,
-        person: bool,
-        rested: bool,
-    ) -> Reason | None:
-        """What speaks against a test fire the owner asks for. `person`: one was just seen; `rested`: since the last.
-
-        Whoever tests in maintenance stands before it and knows; armed, it may be somebody far away who does not.
-        """
-        if mode is Mode.OBSERVE:
-            return Reason.OBSERVE
-        if paused:
-            return Reason.PAUSED
-        if not (deterrent.enabled and ready):
-            return Reason.NO_CONTROLLER
-        if deterrent.harms and person and mode is Mode.ARMED:
-            return Reason.PERSON_VETO
-        if not rested:
-            return Reason.COOLDOWN
-        return _quiet(deterrent, wall, clock_known)
-
-    def _quota_used(self, visit: Visit, history: History, moment: Moment) -> bool:
+    def _spent(self, history: History, moment: Moment) -> bool:
+        """Whether all actions of an hour or a day are used up."""
         ages = [moment.media_time - a.at for a in history.acted]
         return (
-            sum(a.visit_id == visit.id for a in history.acted) >= self._config.per_visit
-            or sum(age < 3600 for age in ages) >= self._config.per_hour
+            sum(age < HOUR_S for age in ages) >= self._config.per_hour
             or sum(age < DAY_S for age in ages) >= self._config.per_day
         )
+
+    def test(
+        self, deterrent: DeterrentConfig, present: Sequence[Visit], history: History, moment: Moment
+    ) -> Reason | None:
+        """What speaks against a test fire the owner asks for: whatever would hold the deterrent back by itself.
+
+        Observe (nothing moves in it), a pause, quiet hours, a clock that is not set, residents near, the cool-down
+        since the last action or test, the quotas of the hour and the day, a person seen, a model that cannot see
+        people, a deterrent that is not enabled, no controller. A test counts as an action for each of these.
+        What does not hold it, and why: maintenance is there for testing; in it a person in view is most likely the
+        owner, so that a light, a servo or a relay fires all the same, but siren and water do not; a demo model has no
+        part in it; and what belongs to a visit (evidence, quota of the visit, ladder) has no meaning without one.
+        """
+        if moment.mode is Mode.OBSERVE:
+            return Reason.OBSERVE
+        if moment.paused:
+            return Reason.PAUSED
+        if not deterrent.enabled:
+            return Reason.NO_CONTROLLER
+        history = _done(history)
+        if self._person(history, moment) and (deterrent.harms or moment.mode is not Mode.MAINTENANCE):
+            return Reason.PERSON_VETO
+        return self._against(deterrent, TEST, present, history, moment)
 
 
 def answers(deterrent: DeterrentConfig, camera: str) -> bool:
@@ -182,16 +214,6 @@ def answers(deterrent: DeterrentConfig, camera: str) -> bool:
     return not deterrent.cameras or camera in deterrent.cameras
 
 
-def _quiet(deterrent: DeterrentConfig, wall: datetime, clock_known: bool) -> Reason | None:
-    if deterrent.quiet and not clock_known:
-        return Reason.CLOCK_UNKNOWN
-    if deterrent.quiet and is_quiet(deterrent.quiet, wall):
-        return Reason.QUIET_HOURS
-    return None
-
-
-def is_quiet(hours: str, wall: datetime) -> bool:
-    """Whether local time lies in "22:00-07:00" (over midnight or not; the end is not part of it)."""
-    start, end = (time.fromisoformat(part) for part in hours.split("-"))
-    now = wall.astimezone().time()
-    return start <= now < end if start <= end else now >= start or now < end
+def _done(history: History) -> History:
+    """Without what was only supposed."""
+    return replace(history, acted=tuple(a for a in history.acted if not a.supposed))

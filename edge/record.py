@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from edge.clock import Clock, Ids, iso
+from edge.clock import Clock, Ids, iso, uptime
 from edge.evidence import sigmoid
 from edge.journal import Journal, dump
 from edge.labels import NOBODY
@@ -198,7 +198,11 @@ class Record:
         }
         if type_ in ("action", "suppressed") and step:
             # Whoever compares with and without needs to know who chose, and among what.
-            body["decided"] = {"by": "policy", "eligible": list(step.decision.eligible)}
+            body["decided"] = {
+                "by": "policy",
+                "eligible": list(step.decision.eligible),
+                "held": dict(step.decision.held),
+            }
         elif type_ == "visit":
             body["visit"] |= {"left": visit.left}
             body["pulses"] = told.pulses
@@ -216,6 +220,9 @@ class Record:
             "wall": iso(wall),
             "clock_ok": self._clock.known(),
         }
+        up = None if self._replayed else uptime()
+        if up:  # what limits go by after a restart, whatever the clock did
+            head |= {"boot": up.boot, "boot_s": up.seconds}
         event = Event(id_, type_, head | facts | {"replayed": self._replayed})
         self._journal.event(event)
         if self._listen:

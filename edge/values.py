@@ -170,7 +170,8 @@ class Visit:
     Times are media seconds. `log_odds` is the accumulated evidence for a threat (natural log). `kind_p` and
     `label_p` hold averages over the answered questions. `clear` counts the distinct frames that
     spoke for a threat: whose own p was above the prior. `left` of an ended one: it went out of sight; False: it may have
-    been there still (cap, end of the source, no room).
+    been there still (cap, end of the source, no room). `blind_s`: so long after `last_seen` a deterrent spoilt the
+    picture: it left between the two.
     """
 
     id: str
@@ -190,6 +191,7 @@ class Visit:
     clear: int = 0
     actions: int = 0
     left: bool = True
+    blind_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,8 @@ class Decision:
     """Act or not, and why. `expires_ns` (monotonic) bounds how long the order may be carried out.
 
     With the reason `observe`, `deterrent` is the one that would have fired. `eligible`: every deterrent that nothing
-    spoke against, `deterrent` among them: from these chance may one day choose, or withhold.
+    spoke against, `deterrent` among them: from these chance may one day choose, or withhold. `held`: what spoke against
+    the others that answer this camera.
     """
 
     act: bool
@@ -205,6 +208,7 @@ class Decision:
     deterrent: str | None = None
     expires_ns: int = 0
     eligible: tuple[str, ...] = ()
+    held: tuple[tuple[str, Reason], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

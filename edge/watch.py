@@ -17,13 +17,14 @@ from edge.config import Config, DeterrentConfig
 from edge.disturbance import Disturbance
 from edge.errors import GanderError
 from edge.lineup import Lineup
-from edge.policy import Acted, History, Moment, Policy
+from edge.policy import TEST, Acted, History, Moment, Policy
 from edge.record import Record, Step
 from edge.rendezvous import NO_DEADLINE, Rendezvous
 from edge.values import Action, Box, Decision, Frame, Image, Kind, Mode, Motion, Order, Prediction, Verdict, Visit
 from edge.visits import Visits
 
 _MS = 1_000_000
+_MAY_BE_ON = "on", "silent"  # silent: it may still come
 
 
 class Looker(Protocol):
@@ -98,7 +99,7 @@ class Watch:
         self._tests: queue.SimpleQueue[_Test] = queue.SimpleQueue()
         self._disturbance = Disturbance(config.policy, config.camera, config.deterrent, live=deadline)
         self._media_time = 0.0  # of the last question
-        self._tested: dict[str, float] = {}  # when each deterrent was last tried, monotonic seconds
+        self._zero_ns = time.monotonic_ns()  # when media time was 0
         self.frames = 0
 
     def run(self) -> None:
@@ -118,6 +119,7 @@ class Watch:
         """The life of a frame."""
         began = time.monotonic_ns()
         self.frames += 1
+        self._zero_ns = frame.taken_at_ns - round(frame.media_time * 1e9)
         frame = self._disturbance.mark(frame)
         brain, visits = self.brain, self.brain.visits[frame.camera]
         motion = self._lookers[frame.camera].look(frame)
@@ -175,14 +177,15 @@ class Watch:
         self._record.settled(settled)
         self._record.finished(self.actuator.finished())
 
-    def _moment(self, frame: Frame) -> Moment:
+    def _moment(self, frame: Frame | None) -> Moment:
+        """What is true of the house at a frame; at none: right now."""
         now_ns = time.monotonic_ns()
         return Moment(
-            media_time=frame.media_time,
-            wall=frame.wall,
+            media_time=frame.media_time if frame else (now_ns - self._zero_ns) / 1e9,
+            wall=frame.wall if frame else datetime.now(UTC),
             clock_known=self._clock.known(),
             now_ns=now_ns,
-            taken_at_ns=now_ns if self._deadline_ns is None else frame.taken_at_ns,
+            taken_at_ns=frame.taken_at_ns if frame and self._deadline_ns is not None else now_ns,
             mode=self._house.mode(),
             paused=self._house.paused(),
             controller_ready=self.actuator.ready(),
@@ -201,7 +204,7 @@ class Watch:
         order = self._order(self._deterrents[decision.deterrent], frame.wall, decision.expires_ns)
         action = self.actuator.fire(order)
         self._disturbance.ordered(order, action, frame.media_time)
-        if action.result in ("on", "silent"):  # silent: it may still come
+        if action.result in _MAY_BE_ON:
             self.history = self.history.with_action(acted)
         return action
 
@@ -216,29 +219,23 @@ class Watch:
         return test.done
 
     def _test(self) -> None:
-        """Fire one test that waits. It counts towards no limit, and who gave up waiting gets none."""
+        """Fire one test that waits, within every limit; it counts towards them. Who gave up waiting gets none."""
         if self._tests.empty():
             return
         test = self._tests.get()
         if not test.done.set_running_or_notify_cancel():
             return
-        wall, house, deterrent = datetime.now(UTC), self._house, self._deterrents[test.deterrent]
-        now = time.monotonic()
-        rested = now - self._tested.get(deterrent.id, -1e9) >= deterrent.cooldown_s
-        seen = self.history.person_seen
-        person = seen is not None and self._media_time - seen <= self._config.policy.person_veto_s
-        against = self._policy.test(
-            deterrent, house.mode(), house.paused(), self.actuator.ready(), wall, self._clock.known(), person, rested
-        )
+        deterrent, moment = self._deterrents[test.deterrent], self._moment(None)
+        against = self._policy.test(deterrent, self.brain.open, self.history, moment)
         if against:
             test.done.set_exception(GanderError(f"test fire of {deterrent.id}: {against}"))
             return
-        expires_ns = time.monotonic_ns() + self._config.policy.order_valid_ms * _MS
-        order = self._order(deterrent, wall, expires_ns)
+        order = self._order(deterrent, moment.wall, moment.now_ns + self._config.policy.order_valid_ms * _MS)
         action = self.actuator.fire(order)
-        self._tested[deterrent.id] = now
-        self._disturbance.ordered(order, action, self._media_time)
-        self._record.test_fire(action, test.who, wall)
+        self._disturbance.ordered(order, action, moment.media_time)
+        if action.result in _MAY_BE_ON:
+            self.history = self.history.with_action(Acted(moment.media_time, deterrent.id, TEST))
+        self._record.test_fire(action, test.who, moment.wall)
         test.done.set_result(action)
 
     def _deadline(self, frame: Frame) -> int:

@@ -1,21 +1,21 @@
-"""Policy: a reason for every decision, and no action against any limit, over random histories."""
+"""Policy: a reason for every decision, the ladder, and what holds a test fire."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edge.config import DeterrentConfig, EvidenceConfig, PolicyConfig
-from edge.policy import Acted, History, Moment, Policy, is_quiet
+from edge.policy import TEST, Acted, History, Moment, Policy
 from edge.values import Box, Kind, Mode, Reason, Visit
 
 LIGHT = DeterrentConfig()
 SIREN = DeterrentConfig(id="siren", kind="siren", channel=1, pin=27)
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+NOON = datetime(2026, 1, 1, 12).astimezone()  # the house's own time
 THREAT = Visit("v1", "cam", 0.0, 1.0, NOON, Box(0.1, 0.1, 0.1, 0.1), log_odds=2.0, kind=Kind.THREAT, answers=2, clear=2)
 HEN = replace(THREAT, id="v2", kind=Kind.RESIDENT, log_odds=-3.0, clear=0)
 NOW = Moment(100.0, NOON, True, 10**12, 10**12 - 10**8, Mode.ARMED, False, True, False)
@@ -100,66 +100,6 @@ def test_observe_says_truly_what_would_have_happened() -> None:
     assert decide(mode=Mode.OBSERVE, history=acted(1.0)).reason is Reason.COOLDOWN
 
 
-@pytest.mark.parametrize(
-    ("hours", "hour", "quiet"),
-    [("22:00-07:00", 23, True), ("22:00-07:00", 6, True), ("22:00-07:00", 7, False), ("22:00-07:00", 12, False),
-     ("12:00-14:00", 13, True), ("12:00-14:00", 14, False), ("00:00-00:00", 5, False)],
-)  # fmt: skip
-def test_quiet_hours_are_local_time(hours: str, hour: int, quiet: bool) -> None:
-    local = datetime(2026, 6, 1, hour).astimezone()
-    assert is_quiet(hours, local.astimezone(UTC)) is quiet
-
-
-moments = st.builds(
-    Moment,
-    media_time=st.floats(0, 200_000),
-    wall=st.floats(0, 86400).map(lambda s: NOON + timedelta(seconds=s)),
-    clock_known=st.booleans(),
-    now_ns=st.just(10**15),
-    taken_at_ns=st.just(10**15 - 10**8),
-    mode=st.sampled_from(Mode),
-    paused=st.booleans(),
-    controller_ready=st.booleans(),
-    demo=st.booleans(),
-)
-
-
-@given(
-    st.lists(moments, min_size=1, max_size=80),
-    st.lists(st.sampled_from(["a", "b"]), min_size=80, max_size=80),
-    st.lists(st.booleans(), min_size=80, max_size=80),
-)
-def test_no_history_breaks_a_limit(times: list[Moment], visits: list[str], people: list[bool]) -> None:
-    config = PolicyConfig(per_visit=3, per_hour=4, per_day=6)
-    policy = Policy(config, EvidenceConfig(), [LIGHT, SIREN])
-    history = History()
-    fired: list[Acted] = []
-    seen: list[float] = []
-    for moment, visit_id, person in zip(sorted(times, key=lambda m: m.media_time), visits, people, strict=False):
-        if person:
-            history = history.with_person(moment.media_time)
-            seen.append(moment.media_time)
-        decision = policy.decide(replace(THREAT, id=visit_id), (), True, history, moment)
-        if not decision.act:
-            continue
-        at = moment.media_time
-        assert decision.deterrent
-        assert moment.mode is Mode.ARMED
-        assert moment.controller_ready
-        assert not moment.paused
-        assert not moment.demo
-        assert all(at - t > config.person_veto_s for t in seen)
-        assert all(at - a.at >= 30 for a in fired if a.deterrent == decision.deterrent)
-        assert sum(a.visit_id == visit_id for a in fired if at - a.at < 86400) < 3
-        assert sum(at - a.at < 3600 for a in fired) < 4
-        assert sum(at - a.at < 86400 for a in fired) < 6
-        if decision.deterrent == "siren":
-            assert moment.clock_known
-            assert 7 <= moment.wall.astimezone().hour < 22
-        fired.append(Acted(at, decision.deterrent, visit_id))
-        history = history.with_action(fired[-1])
-
-
 def test_the_history_forgets_after_a_day() -> None:
     history = History()
     for hour in range(100):
@@ -184,36 +124,114 @@ def test_residents_hold_only_what_answers_their_camera() -> None:
     assert decide(deterrents=(SIREN,), present=(replace(HEN, camera="coop"),)).reason is Reason.NEAR_RESIDENTS
 
 
-NIGHT = datetime(2026, 1, 1, 23, 30).astimezone()  # the house's own time
+NIGHT = NOON.replace(hour=23, minute=30)
+LOUD = SIREN.model_copy(update={"quiet_hours": ""})
+SEEN = History(person_seen=NOW.media_time - 60)
+MAINTENANCE = {"mode": Mode.MAINTENANCE}
 
 
 @pytest.mark.parametrize(
-    ("against", "deterrent", "changes"),
+    ("against", "deterrent", "history", "changes"),
     [
-        (None, LIGHT, {}),
-        (None, LIGHT, {"mode": Mode.MAINTENANCE}),
-        (None, LIGHT, {"clock_known": False}),
-        (Reason.OBSERVE, LIGHT, {"mode": Mode.OBSERVE}),
-        (Reason.PAUSED, LIGHT, {"paused": True}),
-        (Reason.NO_CONTROLLER, LIGHT, {"ready": False}),
-        (Reason.NO_CONTROLLER, LIGHT.model_copy(update={"enabled": False}), {}),
-        (Reason.CLOCK_UNKNOWN, SIREN, {"clock_known": False}),
-        (Reason.QUIET_HOURS, SIREN, {"wall": NIGHT}),
-        (Reason.COOLDOWN, LIGHT, {"rested": False}),
-        (Reason.PERSON_VETO, SIREN, {"person": True}),
-        (None, SIREN, {"person": True, "mode": Mode.MAINTENANCE}),
-        (None, LIGHT, {"person": True}),
-        (None, LIGHT, {"wall": NIGHT}),
+        (None, LIGHT, History(), {}),
+        (None, LIGHT, History(), MAINTENANCE),
+        (None, LIGHT, History(), {"clock_known": False}),
+        (None, LIGHT, History(), {"wall": NIGHT}),
+        (None, LOUD, History(), {"wall": NIGHT}),
+        (None, LIGHT, History(), {"demo": True}),
+        (Reason.OBSERVE, LIGHT, History(), {"mode": Mode.OBSERVE}),
+        (Reason.PAUSED, LIGHT, History(), {"paused": True}),
+        (Reason.PAUSED, LIGHT, History(), {"paused": True} | MAINTENANCE),
+        (Reason.NO_CONTROLLER, LIGHT, History(), {"controller_ready": False}),
+        (Reason.NO_CONTROLLER, LIGHT.model_copy(update={"enabled": False}), History(), MAINTENANCE),
+        (Reason.CLOCK_UNKNOWN, SIREN, History(), {"clock_known": False} | MAINTENANCE),
+        (Reason.QUIET_HOURS, SIREN, History(), {"wall": NIGHT} | MAINTENANCE),
+        (Reason.COOLDOWN, LIGHT, acted(29.9), MAINTENANCE),
+        (None, LIGHT, acted(30.0), MAINTENANCE),
+        (Reason.COOLDOWN, LIGHT, acted(29.9, visit=TEST), {}),
+        (None, LIGHT, acted(29.9, deterrent="siren"), {}),
+        (Reason.QUOTA, LIGHT, acted(*range(100, 2100, 100)), MAINTENANCE),
+        (Reason.QUOTA, LIGHT, acted(*range(4000, 84000, 800), visit=TEST), MAINTENANCE),
+        (None, LIGHT, acted(*range(100, 1000, 100), visit=TEST), {}),
+        (Reason.PERSON_VETO, LIGHT, SEEN, {}),
+        (Reason.PERSON_VETO, LOUD, SEEN, MAINTENANCE),
+        (None, LIGHT, SEEN, MAINTENANCE),
+        (Reason.PERSON_VETO, LOUD, History(), {"sees_people": False} | MAINTENANCE),
     ],
 )
-def test_what_speaks_against_a_test_fire(against: Reason | None, deterrent: DeterrentConfig, changes: dict) -> None:  # type: ignore[type-arg]
-    house = {
-        "mode": Mode.ARMED,
-        "paused": False,
-        "ready": True,
-        "wall": NOON,
-        "clock_known": True,
-        "person": False,
-        "rested": True,
-    } | changes
-    assert Policy(PolicyConfig(), EvidenceConfig(), [deterrent]).test(deterrent, **house) is against
+def test_what_speaks_against_a_test_fire(
+    against: Reason | None,
+    deterrent: DeterrentConfig,
+    history: History,
+    changes: dict[str, Any],
+) -> None:
+    policy = Policy(PolicyConfig(), EvidenceConfig(), [deterrent])
+    assert policy.test(deterrent, (), history, replace(NOW, **changes)) is against
+
+
+def test_residents_hold_a_test_fire_too() -> None:
+    policy = Policy(PolicyConfig(), EvidenceConfig(), [LIGHT, LOUD])
+    assert policy.test(LOUD, (HEN,), History(), replace(NOW, mode=Mode.MAINTENANCE)) is Reason.NEAR_RESIDENTS
+    assert policy.test(LIGHT, (HEN,), History(), replace(NOW, mode=Mode.MAINTENANCE)) is None
+
+
+WATER = DeterrentConfig(id="water", kind="water", channel=2, pin=22, near_residents="fire")
+BELL = DeterrentConfig(id="bell", kind="siren", channel=3, pin=23, quiet_hours="")
+HOUSE = (WATER, LOUD, LIGHT)
+
+
+def climb(steps: int, deterrents: Sequence[DeterrentConfig], every: float = 5.0, **moment: Any) -> list[str | Reason]:
+    """What one visitor that stays meets, `every` so many seconds."""
+    history, met, loud = (
+        History(),
+        list[str | Reason](),
+        [d.model_copy(update={"near_residents": "fire"}) for d in deterrents],
+    )
+    policy = Policy(PolicyConfig(), EvidenceConfig(), loud)
+    for step in range(steps):
+        now = replace(NOW, media_time=NOW.media_time + step * every, **moment)
+        decision = policy.decide(THREAT, (THREAT,), True, history, now)
+        met.append(decision.deterrent or decision.reason)
+        if decision.deterrent:
+            supposed = not decision.act
+            history = history.with_action(Acted(now.media_time, decision.deterrent, THREAT.id, supposed))
+    return met
+
+
+def test_a_visitor_that_stays_climbs_the_ladder_from_light_over_sound_to_water() -> None:
+    assert climb(3, HOUSE) == ["light", "siren", "water"]
+    assert climb(3, HOUSE, mode=Mode.OBSERVE) == ["light", "siren", "water"]
+    assert climb(3, HOUSE, every=4.9) == ["light", Reason.COOLDOWN, "siren"]
+    assert climb(3, [WATER.model_copy(update={"rung": 1}), LOUD]) == ["water", "siren", Reason.COOLDOWN]
+
+
+def test_where_a_rung_is_held_the_highest_free_one_below_acts() -> None:
+    assert climb(3, (WATER, SIREN, LIGHT), every=30.0, wall=NIGHT) == ["light", "light", "water"]
+    assert climb(4, HOUSE, every=10.0) == ["light", "siren", "water", "light"]
+    assert climb(3, HOUSE, every=30.0, sees_people=False) == ["light"] * 3
+
+
+def test_a_rung_that_only_rests_is_waited_for_and_one_that_is_held_for_long_is_not() -> None:
+    assert decide(deterrents=HOUSE, history=acted(29.0)).reason is Reason.COOLDOWN, "another visit begins below"
+    by_night = LIGHT.model_copy(update={"quiet_hours": "06:00-20:00"})
+    assert climb(2, (WATER, SIREN, by_night), wall=NOON.replace(hour=8)) == ["siren", Reason.COOLDOWN]
+    assert climb(1, (by_night,), wall=NOON.replace(hour=8)) == [Reason.QUIET_HOURS]
+
+
+def test_among_equals_the_one_used_longest_ago_comes_first() -> None:
+    both = LOUD, BELL
+    assert [decide(deterrents=both, history=h).deterrent for h in (
+        History(), acted(100.0, deterrent="siren"), acted(100.0, deterrent="bell"),
+        History((*acted(200.0, deterrent="siren").acted, *acted(100.0, deterrent="bell").acted)),
+        History((*acted(200.0, deterrent="bell").acted, *acted(100.0, deterrent="siren").acted)),
+    )] == ["siren", "bell", "siren", "siren", "bell"]  # fmt: skip
+    assert decide(deterrents=both, history=acted(10.0, 100.0, deterrent="siren")).eligible == ("bell",)
+
+
+def test_a_decision_names_all_that_could_have_been_chosen_and_what_held_the_others() -> None:
+    decision = decide(deterrents=(*HOUSE, BELL, SIREN.model_copy(update={"id": "horn"})), wall=NIGHT)
+    assert (decision.eligible, decision.held) == (("light",), (("horn", Reason.QUIET_HOURS),))
+    history = acted(50.0, visit=THREAT.id)
+    decision = decide(deterrents=(*HOUSE, BELL), present=(HEN,), history=history)
+    assert (decision.deterrent, decision.eligible) == ("light", ("light",))
+    assert dict(decision.held) == {"siren": Reason.NEAR_RESIDENTS, "bell": Reason.NEAR_RESIDENTS}
