@@ -22,11 +22,11 @@ from edge.effect_words import (
     as_json,
     count,
     figures_json,
+    gone_in,
     left_out,
     opening,
     sentence,
     share,
-    span,
     sparkline,
     who,
 )
@@ -93,6 +93,7 @@ def row(told: Told) -> dict[str, Any]:
         "started": _wall(stay.began),
         "ended": _wall(stay.ended),
         "left": stay.left,
+        "blind_s": round(stay.blind_s, 3),
         "deterrent": stay.pulses[-1].deterrent if stay.pulses else None,
         "deterrents": list(told.deterrents),
         "pulses": len(stay.pulses),
@@ -177,12 +178,12 @@ def _table(found: Effect) -> Table:
             if finding.label == label:
                 mine = finding.figures
                 weeks = sparkline(finding.weeks)
-                table.add_row(who(label), finding.deterrent, str(mine.n), span(mine.leave), share(mine), weeks)
+                table.add_row(who(label), finding.deterrent, str(mine.n), gone_in(mine), share(mine), weeks)
         for ladder in found.ladders:
             if ladder.label == label:
                 names, mine = ", then ".join(ladder.deterrents), ladder.figures
-                table.add_row(who(label), names, str(mine.n), span(mine.leave), share(mine), "", style="dim")
+                table.add_row(who(label), names, str(mine.n), gone_in(mine), share(mine), "", style="dim")
         alone = found.alone[label]
         if alone.n:
-            table.add_row(who(label), "none", str(alone.n), span(alone.leave), share(alone), "", style="dim")
+            table.add_row(who(label), "none", str(alone.n), gone_in(alone), share(alone), "", style="dim")
     return table

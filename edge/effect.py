@@ -26,6 +26,9 @@ _PLAUSIBLE = datetime(2026, 1, 1, tzinfo=UTC).timestamp()  # earlier dates are o
 class Told:
     """One stay and what became of it. Times are seconds; None: not so, or not known.
 
+    Who was gone when the picture came back from a deterrent's own light counts as gone only then: the longest it can
+    have taken.
+
     `leave_s`: from the first pulse of the last deterrent to the end; `after_first_s`, `after_last_s`: from the first
     and the last pulse of all; `without_s`: where nothing fired, from when it would have; `back_s`: how long after it
     left the next one came, when within the time asked for.
@@ -47,11 +50,15 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """One deterrent at work on one stay: from its first pulse until the threat left, or another deterrent took over."""
+    """One deterrent at work on one stay: from its first pulse until the threat left, or another deterrent took over.
+
+    `unseen`: it left while the picture was spoilt, within `seconds`.
+    """
 
     began: float
     seconds: float
     left: bool
+    unseen: bool
     first: bool
     back: bool | None
 
@@ -67,10 +74,12 @@ class Week:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How soon they left, and how many of those who could be followed came back. `still`: never seen leaving."""
+    """How soon they left, and how many of those who could be followed came back. `still`: never seen leaving;
+    `unseen`: left while the picture was spoilt, so in at most so long."""
 
     n: int
     still: int
+    unseen: int
     leave: Estimate | None
     back: int
     followed: int
@@ -138,6 +147,7 @@ def figures(spells: Sequence[Spell]) -> Figures:
     return Figures(
         n=len(spells),
         still=int(np.count_nonzero(~left)),
+        unseen=sum(spell.unseen for spell in spells),
         leave=median(seconds, left) if spells else None,
         back=sum(followed),
         followed=len(followed),
@@ -170,11 +180,11 @@ def _tell(season: Season, back_within_s: float) -> list[Told]:
     told = []
     for stay in season.stays:
         moments = begins[stay.camera, stay.label]
-        at = bisect_right(moments, stay.ended)
+        at = bisect_right(moments, stay.began)
         back_s = moments[at] - stay.ended if at < len(moments) else math.inf
         soon = back_s <= back_within_s
         known = stay.left and (soon or season.newest >= stay.ended + back_within_s)
-        length = stay.ended - stay.began
+        length = _length(stay)
         firsts = [pulse.at_s for pulse in stay.pulses]
         last = _runs(stay)[-1][1] if firsts else None
         told.append(
@@ -197,6 +207,10 @@ def _typical_lag(stays: Sequence[Stay]) -> float:
     return float(np.median(lags)) if lags else 0.0
 
 
+def _length(stay: Stay) -> float:
+    return stay.ended + stay.blind_s - stay.began
+
+
 def _since(length: float, at_s: float | None) -> float | None:
     return None if at_s is None else max(length - at_s, SHORTEST_S)
 
@@ -217,7 +231,7 @@ def _spells(told: Iterable[Told]) -> dict[str, list[Spell]]:
     """
     spells: dict[str, list[Spell]] = {}
     for one in told:
-        runs, length = _runs(one.stay), one.stay.ended - one.stay.began
+        runs, length = _runs(one.stay), _length(one.stay)
         for number, (name, at_s) in enumerate(runs):
             last = number + 1 == len(runs)
             until = length if last else runs[number + 1][1]
@@ -225,6 +239,7 @@ def _spells(told: Iterable[Told]) -> dict[str, list[Spell]]:
                 began=one.stay.began + at_s,
                 seconds=max(until - at_s, SHORTEST_S),
                 left=last and one.stay.left,
+                unseen=last and one.stay.blind_s > 0.0,
                 first=number == 0,
                 back=one.back if last else None,
             )
@@ -235,11 +250,11 @@ def _spells(told: Iterable[Told]) -> dict[str, list[Spell]]:
 def _without(one: Told) -> Spell | None:
     if one.without_s is None:
         return None
-    return Spell(one.stay.began, one.without_s, one.stay.left, True, one.back)
+    return Spell(one.stay.began, one.without_s, one.stay.left, False, True, one.back)
 
 
 def _whole(one: Told) -> Spell:
-    return Spell(one.stay.began, one.after_first_s or SHORTEST_S, one.stay.left, True, one.back)
+    return Spell(one.stay.began, one.after_first_s or SHORTEST_S, one.stay.left, one.stay.blind_s > 0.0, True, one.back)
 
 
 def _finding(label: str, deterrent: str, spells: list[Spell], without: list[Spell]) -> Finding:
@@ -247,7 +262,9 @@ def _finding(label: str, deterrent: str, spells: list[Spell], without: list[Spel
     sureness = None
     if min(len(first), len(without)) >= WANTED:
         sureness = sooner(*_arrays(first), *_arrays(without))
-    dated = [spell for spell in spells if spell.began >= _PLAUSIBLE]
+    # Who comes to it after another deterrent is harder to move: mixed, a change of the mixture would look like a trend.
+    alike = first if 2 * len(first) >= len(spells) else [spell for spell in spells if not spell.first]
+    dated = [spell for spell in alike if spell.began >= _PLAUSIBLE]
     weeks = np.array([spell.began / _WEEK_S for spell in dated])
     span = float(np.ptp(weeks)) if dated else 0.0
     slope = trend(weeks, *_arrays(dated)) if len(dated) >= WANTED and span >= WEEKS_WANTED else None

@@ -56,12 +56,18 @@ def span(estimate: Estimate | None) -> str:
     return f"{_seconds(estimate.value)} s ({low}-{high})"
 
 
+def gone_in(figures: Figures) -> str:
+    """Seconds until half have left; "at most", where most left while the deterrent's own light hid them."""
+    most = figures.leave and math.isfinite(figures.leave.value) and 2 * figures.unseen > figures.n - figures.still
+    return f"{'at most ' if most else ''}{span(figures.leave)}"
+
+
 def share(figures: Figures) -> str:
     """Who came back: "12 % (8-18), 9 of 75"."""
     back = figures.back_share
     if back is None:
         return "–"
-    return f"{back.value:.0%} ({100 * back.low:.0f}-{100 * back.high:.0f}), {figures.back} of {figures.followed}"
+    return f"{_percent(back.value)} ({100 * back.low:.0f}-{100 * back.high:.0f}), {figures.back} of {figures.followed}"
 
 
 def sparkline(weeks: Sequence[Week]) -> str:
@@ -107,16 +113,16 @@ def _leaving(finding: Finding, tool: str) -> str:
     if works(finding):
         if mine.leave and math.isinf(mine.leave.value):
             return f"sooner gone with {tool} than without, but more than half stay on"
-        return f"{tool} makes it leave in {span(mine.leave)} instead of {span(alone.leave)}"
+        return f"{tool} makes it leave in {gone_in(mine)} instead of {gone_in(alone)}"
     if finding.sureness is not None and finding.sureness < -Z:
-        return f"{tool} does not drive it off: it stays longer, {span(mine.leave)}, than without, {span(alone.leave)}"
-    return f"no effect of {tool} to be seen: gone in {span(mine.leave)} with it, in {span(alone.leave)} without"
+        return f"{tool} does not drive it off: it stays longer, {gone_in(mine)}, than without, {gone_in(alone)}"
+    return f"no effect of {tool} to be seen: gone in {gone_in(mine)} with it, in {gone_in(alone)} without"
 
 
 def _gone(figures: Figures) -> str:
     if figures.leave is None or math.isinf(figures.leave.value):
         return f"more than half ({figures.still} of {figures.n}) stay on"
-    return f"gone in {span(figures.leave)}"
+    return f"gone in {gone_in(figures)}"
 
 
 def _wearing(finding: Finding) -> str:
@@ -128,11 +134,12 @@ def _wearing(finding: Finding) -> str:
         return "whether it wears off cannot be told: too few were seen leaving"
     change = per_week(finding.trend)
     low, high = sorted((abs(change.low), abs(change.high)))
+    between = f"a week ({100 * low:.0f}-{100 * high:.0f})"
     if finding.trend.low > 0.0:
-        return f"it wears off: slower by {change.value:.0%} a week ({100 * low:.0f}-{100 * high:.0f})"
+        return f"it wears off: slower by {_percent(change.value)} {between}"
     if finding.trend.high < 0.0:
-        return f"it works better by the week: faster by {-change.value:.0%} a week ({100 * low:.0f}-{100 * high:.0f})"
-    hidden = f", but slower by up to {change.high:.0%} a week would not be seen yet"
+        return f"it works better and better: faster by {_percent(-change.value)} {between}"
+    hidden = f", but slower by up to {_percent(change.high)} a week would not be seen yet"
     return f"no sign that it wears off{hidden if finding.trend.high > _HIDDEN else ''}"
 
 
@@ -145,10 +152,14 @@ def _back(finding: Finding, back_within_s: float) -> str:
     change = fewer_back(finding)
     if change is None or alone.back_share is None:
         return said
-    without = f"{alone.back_share.value:.0%} without ({_interval(alone.back_share)})"
+    without = f"{_percent(alone.back_share.value)} without ({_interval(alone.back_share)})"
     if change.high < 0.0:
         return f"{said}, fewer than the {without}"
     return f"{said}, {'more than the' if change.low > 0.0 else 'no clear change from the'} {without}"
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.0f} %"
 
 
 def _interval(estimate: Estimate) -> str:
@@ -185,6 +196,7 @@ def figures_json(figures: Figures) -> dict[str, Any]:
     return {
         "n": figures.n,
         "still_there": figures.still,
+        "unseen": figures.unseen,
         "leave_s": figures.leave and estimate_json(figures.leave),
         "returned": figures.back,
         "followed": figures.followed,

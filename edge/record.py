@@ -204,7 +204,7 @@ class Record:
                 "held": dict(step.decision.held),
             }
         elif type_ == "visit":
-            body["visit"] |= {"left": visit.left}
+            body["visit"] |= {"left": visit.left, "blind_s": round(visit.blind_s, 3)}
             body["pulses"] = told.pulses
         if step and step.frame.exposure_ms is not None:
             body["exposure"] = {"ms": round(step.frame.exposure_ms, 3), "gain": step.frame.gain}

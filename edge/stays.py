@@ -32,7 +32,7 @@ _UNDECIDED = frozenset({Reason.NO_VERDICT.value, Reason.WEAK_EVIDENCE.value})
 FAILED = "failed"
 
 _FACTS = """'$.camera', '$.media_time', '$.visit.label', '$.visit.kind', '$.visit.started', '$.visit.ended',
-    '$.visit.left', '$.action.deterrent', '$.action.result', '$.latency_ms.pin', '$.reason'"""
+    '$.visit.left', '$.visit.blind_s', '$.action.deterrent', '$.action.result', '$.latency_ms.pin', '$.reason'"""
 _ABOUT = f"""SELECT type, visit_id,
     CASE WHEN json_valid(json) THEN json_extract(json, '$.replayed') ELSE 0 END AS replayed,
     CASE WHEN json_valid(json) THEN json_extract(json, {_FACTS}) END AS facts
@@ -57,7 +57,8 @@ class Pulse:
 class Stay:
     """One threat at one camera, from when it came until it was gone: one visit, or several that follow on each other.
 
-    `began`, `ended`: seconds since 1970; `left`: it was seen leaving, else it was there at `ended` at least.
+    `began`, `ended`: seconds since 1970, when it was first and last seen; `left`: it had left then, or within `blind_s`
+    more, in which a deterrent spoilt the picture; not `left`: it was there at `ended` at least.
     `let_be_s`: where nothing fired, the moment it would have, in seconds after `began`; `why`: the reason. `corrected`:
     the label is the owner's.
     """
@@ -67,6 +68,7 @@ class Stay:
     visits: tuple[str, ...]
     began: float
     ended: float
+    blind_s: float
     left: bool
     pulses: tuple[Pulse, ...]
     let_be_s: float | None
@@ -94,7 +96,7 @@ class _Seen:
     failed_at: float | None = None
     unsure: bool = False  # an order was not answered: it may have fired
     damaged: bool = False
-    end: Sequence[Any] | None = None  # camera, media time, label, kind, started, ended, left
+    end: Sequence[Any] | None = None  # camera, media time, label, kind, started, ended, left, blind_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class _Visit:
     camera: str
     began: float
     ended: float
+    blind_s: float
     left: bool
     pulses: tuple[Pulse, ...]
     held: tuple[tuple[float, str], ...]
@@ -177,10 +180,11 @@ def _collect(rows: Iterable[sqlite3.Row], left_out: Counter[str]) -> Iterable[_S
             continue
         visit = seen.setdefault(visit_id, _Seen(visit_id))
         try:
-            camera, media_time, label, kind, started, ended, left, deterrent, result, pin_ms, reason = json.loads(facts)
+            camera, media_time, *about, deterrent, result, pin_ms, reason = json.loads(facts)
             at = float(media_time)
             if type_ == "visit":
-                visit.end = (str(camera), at, label, kind, _epoch(started), _epoch(ended), left)
+                label, kind, started, ended, left, blind_s = about
+                visit.end = (str(camera), at, label, kind, _epoch(started), _epoch(ended), left, float(blind_s or 0.0))
             elif type_ == "suppressed":
                 visit.held.append((at, str(reason)))
             elif result == "on":
@@ -204,7 +208,7 @@ def _visits(
         if one.damaged or one.end is None:
             left_out["damaged" if one.damaged else "without an end"] += 1
             continue
-        camera, last_at, label, kind, began, ended, left = one.end
+        camera, last_at, label, kind, began, ended, left, blind_s = one.end
         if word := said.get(one.id):
             label, known = names.find(word)
             if known is None:
@@ -222,7 +226,7 @@ def _visits(
         held = [(at - first_at, reason) for at, reason in one.held if reason not in _UNDECIDED]
         held += [(one.failed_at - first_at, FAILED)] if one.failed_at is not None else []
         facts = (pulses, tuple(sorted(held)), one.unsure, bool(word))
-        visits.append(_Visit(one.id, str(label), camera, began, ended, bool(left), *facts))
+        visits.append(_Visit(one.id, str(label), camera, began, ended, blind_s, bool(left), *facts))
     return visits
 
 
@@ -235,10 +239,10 @@ def _stays(visits: list[_Visit], gap_s: float, tests: list[float], left_out: Cou
         last = groups[-1][-1] if groups else None
         if last and (last.camera, last.label) == (visit.camera, visit.label) and visit.began <= until + gap_s:
             groups[-1].append(visit)
-            until = max(until, visit.ended)
+            until = max(until, visit.ended + visit.blind_s)
         else:
             groups.append([visit])
-            until = visit.ended
+            until = visit.ended + visit.blind_s
     fired = sorted(visit.began + pulse.at_s for visit in visits for pulse in visit.pulses)
     stays = []
     for group in groups:
@@ -255,7 +259,7 @@ def _stays(visits: list[_Visit], gap_s: float, tests: list[float], left_out: Cou
 
 
 def _stay(group: list[_Visit]) -> Stay:
-    began, ended = group[0].began, max(visit.ended for visit in group)
+    began, last = group[0].began, max(group, key=lambda visit: visit.ended)
     pulses = [replace(p, at_s=visit.began - began + p.at_s) for visit in group for p in visit.pulses]
     held = sorted((visit.began - began + at_s, why) for visit in group for at_s, why in visit.held)
     alone = not pulses and bool(held) and all(why in _LET_BE or why == FAILED for _, why in held)
@@ -264,8 +268,9 @@ def _stay(group: list[_Visit]) -> Stay:
         camera=group[0].camera,
         visits=tuple(visit.id for visit in group),
         began=began,
-        ended=ended,
-        left=max(group, key=lambda visit: visit.ended).left,
+        ended=last.ended,
+        blind_s=last.blind_s if last.left else 0.0,
+        left=last.left,
         pulses=tuple(sorted(pulses, key=lambda pulse: pulse.at_s)),
         let_be_s=max(held[0][0], 0.0) if alone else None,
         why=held[0][1] if held and not pulses else None,

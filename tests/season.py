@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class Came:
     kind: Kind = Kind.THREAT
     camera: str = "coop"
     left: bool = True
+    blind_s: float = 0.0
     whole: bool = True
 
 
@@ -90,7 +91,8 @@ class Teller:
     def _seen(self, visit: Visit, came: Came, seconds: float, actions: int) -> Visit:
         first = visit.first_seen
         facts = (visit.box, visit.boxes, visit.log_odds, visit.kind, {}, visit.label, 0.9, (), 4, 4, actions, came.left)
-        return Visit(visit.id, visit.camera, first, first + seconds, visit.first_wall, *facts)
+        seen = Visit(visit.id, visit.camera, first, first + seconds, visit.first_wall, *facts)
+        return replace(seen, blind_s=came.blind_s)
 
     def _step(self, came: Came, visit: Visit, at_s: float, decision: Decision, action: Action | None) -> None:
         wall = came.wall + timedelta(seconds=at_s)

@@ -234,6 +234,17 @@ def test_who_is_gone_at_once_is_gone_in_a_tenth_of_a_second(tmp_path: Path) -> N
     assert finding.trend is None
 
 
+def test_who_left_behind_the_light_took_at_most_so_long(tmp_path: Path) -> None:
+    came = [Came(minutes(30 * n), 1.5, [Fired(1.0)], blind_s=1.2) for n in range(20)]
+    came += [Came(minutes(30 * n), 9.0, [Fired(1.0)]) for n in range(20, 25)]
+    told(tmp_path, [*came, Came(minutes(900), 1.5, [Fired(1.0)], blind_s=1.2), Came(minutes(900.09), 2.0)])
+    figures = only(tmp_path).figures
+    assert (figures.n, figures.unseen, figures.still) == (26, 20, 0), "the last was there still when the light was off"
+    assert figures.leave is not None
+    assert figures.leave.value == pytest.approx(1.52)
+    assert "gone in at most 1.5 s (1.5-1.5) after the light" in sentence(only(tmp_path), TEN)
+
+
 def test_the_record_is_fit_for_withholding_by_chance(tmp_path: Path) -> None:
     with season(tmp_path) as teller:
         teller.tell(Came(minutes(0), 6.0, [Fired(1.0), Fired(3.0, "siren", on_ms=None)], [(0.5, Reason.QUIET_HOURS)]))
@@ -241,7 +252,7 @@ def test_the_record_is_fit_for_withholding_by_chance(tmp_path: Path) -> None:
     decided = body["action"]["decided"]
     assert (decided["by"], decided["eligible"]) == ("policy", ["light", "siren"])
     assert body["suppressed"]["decided"]["by"] == "policy"
-    assert body["visit"]["visit"]["left"] is True
+    assert (body["visit"]["visit"]["left"], body["visit"]["visit"]["blind_s"]) == (True, 0.0)
     pulses = [(p["deterrent"], p["at_s"], p["on_ms"]) for p in body["visit"]["pulses"]]
     assert pulses == [("light", 1.0, 900), ("siren", 3.0, None)]
     assert body["visit"]["pulses"][0]["id"] != body["visit"]["pulses"][1]["id"]
