@@ -93,7 +93,7 @@ def bench_scenes(
     No person holds it back either, but how often one would have who was not there is counted (`held_by_nobody`).
     Returns `{bench, model, seeds, seconds, scenes: {name: {jays, acted, …}}, untested: […]}`.
     """
-    veto_s, config = config.policy.person_veto_s, _unlimited(config)
+    veto_s, config = config.policy.person_veto_s, unlimited(config)
     champion = ModelStore(models, config.models).champion()
     rows, names = {}, SCENES + NIGHTS if seeds else ()
     for number, name in enumerate(names):
@@ -114,7 +114,7 @@ def bench_scenes(
     }
 
 
-def _unlimited(config: Config) -> Config:
+def unlimited(config: Config) -> Config:
     limits = {"per_visit": 1000, "per_hour": 10**6, "per_day": 10**6, "person_veto_s": 0.0}
     light = config.deterrent[0].model_copy(update={"cooldown_s": 2.0})
     media = config.media.model_copy(update={"per_visit": 0, "decoy_mb": 0})
@@ -152,7 +152,7 @@ def _play(config: Config, models: Path, source: SyntheticSource, seconds: float,
     tally.seconds += seconds
     tally.asked += asked
     actions = [event for event in heard if event["type"] == "action"]
-    at_jay = {id(event): _near(source, event, "jay") for event in actions}
+    at_jay = {id(event): near(source, event, "jay") for event in actions}
     tally.false += sum(not near for near in at_jay.values())
     phantoms = [event for event in heard if _phantom(source, event)]
     tally.phantoms += len(phantoms)
@@ -168,7 +168,7 @@ def _play(config: Config, models: Path, source: SyntheticSource, seconds: float,
             tally.held += any(_began(p) <= first <= p["media_time"] + tally.veto_s for p in phantoms)
     for event in heard:
         if event["type"] == "visit_started":
-            tally.nothing += not _near(source, event, "jay", "hen", "person")
+            tally.nothing += not near(source, event, "jay", "hen", "person")
 
 
 def _phantom(source: SyntheticSource, event: Mapping[str, Any]) -> bool:
@@ -185,7 +185,7 @@ def _began(event: Mapping[str, Any]) -> float:
     return float(event["media_time"]) - lasted.total_seconds()
 
 
-def _near(source: SyntheticSource, event: Mapping[str, Any], *labels: str) -> bool:
+def near(source: SyntheticSource, event: Mapping[str, Any], *labels: str) -> bool:
     """Whether one of these was at the event's box, at its time or in the second before."""
     x, y, w, h = event["visit"]["box"]
     box = Box(x - _NEAR, y - _NEAR, w + 2 * _NEAR, h + 2 * _NEAR)
@@ -215,7 +215,7 @@ def bench_real(
 
     Returns `{name: {n, by_day, as_infrared}}`: of n clips, or n sequences of one label, how many were acted upon.
     """
-    config = _unlimited(config)
+    config = unlimited(config)
     found: dict[str, dict[str, int]] = {}
     parts = list(_parts(config, inputs))
     for number, (name, make, motion) in enumerate(parts):

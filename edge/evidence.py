@@ -91,6 +91,11 @@ class Evidence:
         self.clear += own > self._prior
         return kinds
 
+    def renew(self) -> None:
+        """Nothing heard so far is enough to act on any more; the name stays."""
+        self._weight = self._sum = 0.0
+        self.clear = 0
+
     @property
     def log_odds(self) -> float:
         prior = self._config.prior_weight

@@ -28,13 +28,16 @@ NOISES = 4.0  # this many times its noise is a change
 NOISE_CAP = 12.0  # one passing hen must not make a pixel deaf
 WEAK = 0.5  # a thing found by a full change extends over all neighbouring pixels with this part of one
 ABSENT_S = 15.0  # a camera away for longer comes back to other light: its old background is no use
+AFTER_S = 3.0  # after a deterrent acted: afterglow, exposure, wet ground
+ALIKE, TEXTURE, PATCH = 0.7, 3.0, 7  # a patch with a texture, and this like the background, is it in other light
 BLOCK = 16  # side of the blocks in which texture is compared
 
 
 class MotionDetector:
     """Finds what moves in one camera's small stream. Time is each frame's `media_time`; nothing else is read.
 
-    Zones limit where motion counts. While a frame is `disturbed` nothing is learnt from it.
+    Zones limit where motion counts. While a frame is `disturbed` nothing is learnt from it, and for some seconds after
+    it what is the same thing in other light (afterglow, wet ground) is no motion.
     """
 
     def __init__(self, config: MotionConfig, camera: CameraConfig) -> None:
@@ -83,6 +86,8 @@ class _Scene:
         self._at: float | None = None
         self._learnt = 0
         self._learning_since = 0.0
+        self._disturbed_at = -math.inf
+        self._frozen = self._background  # as it was before a deterrent acted
 
     def look(self, luma: Luma, media_time: float, disturbed: bool) -> tuple[Box, ...] | None:
         """Boxes of what moves, or None while nothing is trusted."""
@@ -90,16 +95,25 @@ class _Scene:
         elapsed = 0.0 if self._at is None else max(media_time - self._at, 0.0)
         if self._at is not None and not 0.0 <= media_time - self._at <= ABSENT_S:
             self._learnt = 0  # the source began again, or comes back
+            self._disturbed_at = -math.inf
         self._at = media_time
+        if disturbed:
+            if media_time - self._disturbed_at >= AFTER_S:
+                self._frozen = self._background.copy()
+            self._disturbed_at = media_time
+        since = media_time - self._disturbed_at
         if self._learnt < LEARN_FRAMES or media_time - self._learning_since < LEARN_S:
             self.moving.fill(0)
             if not disturbed:
                 self._learn_at_once(media_time)
             return None
         self._compare()
-        if self._light_changed():
+        relit = self._light_changed()
+        if since < AFTER_S:
+            self._forgive(relit, disturbed)
+        if relit and not disturbed:
             self.moving.fill(0)
-            if not disturbed:
+            if since >= AFTER_S:
                 log.debug("the light changed at %.2f s: learning anew", media_time)
                 self._learnt = 0
                 self._learn_at_once(media_time)
@@ -194,6 +208,26 @@ class _Scene:
         alike = (now * then).mean(1)[telling] / spread[telling]
         return float(np.mean(alike > 0.6))
 
+    def _forgive(self, relit: bool, disturbed: bool) -> None:
+        """What has the background's texture is the same in other light: no change. Afterwards it is learnt at once.
+
+        Where all is `relit`, what has no texture to tell is believed to be the same too.
+        """
+        # Without what is coarse: light falls off, and a wet place has an edge.
+        now, then = (values - _near(values) for values in (self._now.astype(np.float32), self._frozen))
+        now_spread, then_spread, together = _near(now * now), _near(then * then), _near(now * then)
+        telling = then_spread > TEXTURE**2
+        # Who covers what is plain brings an edge of his own.
+        same = np.where(telling, together > ALIKE * np.sqrt(now_spread * then_spread), now_spread <= TEXTURE**2)
+        if relit or disturbed:
+            same |= ~telling | (self._now > 250)  # too bright to show any texture
+        mask = same.astype(np.uint8) * 255
+        if not disturbed:
+            cv2.accumulateWeighted(self._now, self._background, 1.0, cv2.bitwise_and(mask, self._weak))
+        cv2.bitwise_not(mask, dst=mask)
+        cv2.bitwise_and(self._strong, mask, dst=self._strong)
+        cv2.bitwise_and(self._weak, mask, dst=self._weak)
+
     def _things(self) -> tuple[list[Outline], tuple[Box, ...]]:
         """Outlines of what moves, and their boxes."""
         if self._zone is not None:
@@ -253,6 +287,11 @@ class _Scene:
         here = cv2.mean(cv2.morphologyEx(self._now[around], cv2.MORPH_GRADIENT, self._near), edge)[0]
         then = cv2.mean(cv2.morphologyEx(self._expected[around], cv2.MORPH_GRADIENT, self._near), edge)[0]
         return bool(then > 1.2 * here + 2.0)
+
+
+def _near(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean around each pixel."""
+    return np.asarray(cv2.blur(values, (PATCH, PATCH)), np.float32)
 
 
 def _rate(elapsed: float, time_constant: float) -> float:

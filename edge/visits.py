@@ -23,6 +23,9 @@ PART = 0.3  # a box this much smaller than its near neighbour is a part of it: a
 PART_GAP = 0.5  # near: within this part of its own size
 COAST_S = 0.4  # a thing out of sight is expected to go on for this long; a first box not confirmed by then was a blink
 COVERED_S = 2.0  # a thing behind another is believed there for this long
+STEADY = 0.5  # while a deterrent acts a box must be as large as this part of somebody to be him, and no larger
+REACH_BLIND = 3.0  # and who was out of sight then may have gone this far
+STRANGE = 2  # so many answers in a row of the other kind, and it was another who was found there
 
 
 class _Track:
@@ -35,6 +38,9 @@ class _Track:
         self.velocity = (0.0, 0.0)  # of the centre, per second
         self.frames = 1
         self.known = False
+        self.lost = False  # out of sight since a deterrent acts
+        self.before: Visit | None = None  # as it was then, until who was found afterwards is recognised
+        self.strange = 0  # answers that speak against that
         self.threat = self.person = False  # once so, always so
         self.suspect = False  # one more frame that speaks for a threat, and it is one
         self.seen_seq = frame.seq
@@ -42,13 +48,15 @@ class _Track:
         self.asked_at: float | None = None
         self.weighed_seq: int | None = None
 
-    def may_be(self, box: Box, expected: Box, media_time: float) -> bool:
+    def may_be(self, box: Box, expected: Box, frame: Frame) -> bool:
         """Whether this box can be the same thing at all."""
+        if frame.disturbed or self.lost:
+            reach = REACH if frame.disturbed else REACH_BLIND
+            return alike(box, expected) > STEADY and distance(expected, box) < reach
         if expected.iou(box) > ALIKE:
             return True
-        just_come = self.frames < 3 and media_time - self.seen_at < COAST_S
-        size = min(box.area, expected.area) / max(box.area, expected.area)
-        return size > ALIKE and distance(expected, box) < (REACH_NEW if just_come else REACH)
+        just_come = self.frames < 3 and frame.media_time - self.seen_at < COAST_S
+        return alike(box, expected) > ALIKE and distance(expected, box) < (REACH_NEW if just_come else REACH)
 
     def expected(self, media_time: float) -> Box:
         ahead = min(max(media_time - self.seen_at, 0.0), COAST_S)
@@ -66,9 +74,11 @@ class _Track:
         self.frames += 1
         lasted = frame.media_time - self.visit.first_seen
         self.known = self.known or box.area >= SMALL or lasted >= BLINK_S
+        if self.lost:
+            self.before, self.strange, self.lost = self.visit, 0, False
         self.seen_seq = frame.seq
         self.seen_at = self.alive_at = frame.media_time
-        self.visit = replace(self.visit, last_seen=frame.media_time, box=box, boxes=self.visit.boxes + 1)
+        self.visit = replace(self.visit, last_seen=frame.media_time, box=box, boxes=self.visit.boxes + 1, blind_s=0.0)
 
 
 class Visits:
@@ -93,6 +103,8 @@ class Visits:
         self._tracks: list[_Track] = []
         self._at: float | None = None
         self._favoured = False  # the last question was for a suspect
+        self._disturbed = False  # the last frame was
+        self._parted: list[Visit] = []  # ended, and not yet told
         self.discarded = 0
 
     @property
@@ -105,19 +117,43 @@ class Visits:
         frame = motion.frame
         elapsed = 0.0 if self._at is None else max(frame.media_time - self._at, 0.0)
         self._at = frame.media_time
+        ended, self._parted = self._parted, []
+        if self._disturbed and not frame.disturbed:
+            self._look_anew()
+        self._disturbed = frame.disturbed
+        if frame.disturbed:
+            self._hold(() if motion.recalibrating else motion.boxes, frame)
+            return ended
         if motion.recalibrating:
             for track in self._tracks:
                 track.alive_at = frame.media_time
-            return []
+            return ended
         boxes = join(motion.boxes)
         left = self._assign(boxes, frame)
         self._cover(boxes, frame)
-        ended = self._end(frame.media_time, elapsed) + self._renew(frame)
-        # A strobe and a jet look like newcomers: while a deterrent acts nobody new is believed.
-        if not frame.disturbed:
-            for box in left:
-                ended += self._begin(box, frame)
+        ended += self._end(frame.media_time, elapsed) + self._renew(frame)
+        for box in left:
+            ended += self._begin(box, frame)
         return ended
+
+    def _hold(self, boxes: Iterable[Box], frame: Frame) -> None:
+        """While a deterrent acts nobody new is believed, a strobe and a jet look like it, and nobody has left for not
+        being seen. Who is plainly there is seen: a lamp changes no texture, between two flashes all is as it was."""
+        self._tracks = [track for track in self._tracks if track.known]
+        self._assign(join(boxes), frame)
+        for track in self._tracks:
+            if track.seen_seq == frame.seq:
+                continue
+            track.lost = True
+            track.velocity = (0.0, 0.0)
+            track.alive_at = frame.media_time
+            track.visit = replace(track.visit, blind_s=frame.media_time - track.visit.last_seen)
+
+    def _look_anew(self) -> None:
+        """After a pulse another may stand where one stood: who is to be acted on again must be recognised again."""
+        for track in self._tracks:
+            track.evidence.renew()
+            track.suspect = False
 
     def question(self, frame: Frame) -> Visit | None:
         """Whom to ask about, of those seen in this frame: newest not asked yet, else who has waited longest.
@@ -148,8 +184,12 @@ class Visits:
         if track.weighed_seq == frame.seq:
             return track.visit
         track.weighed_seq = frame.seq
+        own = track.evidence.add(label_p, frame.media_time)
+        if track.before and self._is_another(track, track.before, own):
+            self._parted.append(replace(track.before, actions=track.visit.actions))
+            self._begin_again(track, frame)
+            own = track.evidence.add(label_p, frame.media_time)
         evidence = track.evidence
-        own = evidence.add(label_p, frame.media_time)
         track.suspect = evidence.suspect and not track.visit.actions
         kind_p, top = evidence.kind_p(), evidence.top()
         track.threat = track.threat or evidence.threat
@@ -184,7 +224,7 @@ class Visits:
 
     def close(self) -> list[Visit]:
         """End every visit: the source has ended, or the daemon stops."""
-        ended = [replace(visit, left=False) for visit in self.open]
+        ended = [*self._parted, *(replace(visit, left=False) for visit in self.open)]
         self._tracks.clear()
         return ended
 
@@ -202,7 +242,7 @@ class Visits:
                 (likeness(where, box), t, b)
                 for t, where in enumerate(expected)
                 for b, box in enumerate(boxes)
-                if self._tracks[t].may_be(box, where, frame.media_time)
+                if self._tracks[t].may_be(box, where, frame)
             ),
             key=lambda pair: (-pair[0], pair[1], pair[2]),
         )
@@ -238,11 +278,23 @@ class Visits:
         for track in self._tracks:
             if track.known and frame.media_time - track.visit.first_seen >= self._config.cap_s:
                 ended.append(replace(track.visit, left=False))
-                track.visit = self._visit(track.box, frame)
-                track.evidence = Evidence(self._evidence, self._kinds)
+                self._begin_again(track, frame)
                 track.asked_at = None
-                track.threat = track.person = track.suspect = False
         return ended
+
+    def _begin_again(self, track: _Track, frame: Frame) -> None:
+        track.visit = self._visit(track.box, frame)
+        track.evidence = Evidence(self._evidence, self._kinds)
+        track.threat = track.person = track.suspect = False
+        track.before = None
+
+    def _is_another(self, track: _Track, before: Visit, own: dict[Kind, float]) -> bool:
+        """Whether a hen stands where a jay was before a deterrent acted, or the other way round."""
+        kinds = {before.kind, max(own, key=lambda kind: own[kind])}
+        track.strange = track.strange + 1 if kinds == {Kind.THREAT, Kind.RESIDENT} else 0
+        if not track.strange:
+            track.before = None
+        return track.strange >= STRANGE
 
     def _begin(self, box: Box, frame: Frame) -> list[Visit]:
         """Follow a newcomer. Where there is no room, who is longest out of sight makes it, and has then left."""
@@ -297,7 +349,11 @@ def distance(a: Box, b: Box) -> float:
     return math.hypot(2.0 * (ax - bx) / (a.w + b.w), 2.0 * (ay - by) / (a.h + b.h))
 
 
+def alike(a: Box, b: Box) -> float:
+    """How alike in size, 0 to 1."""
+    return min(a.area, b.area) / max(a.area, b.area)
+
+
 def likeness(a: Box, b: Box) -> float:
     """How likely two boxes are of one thing: they overlap, they are near, they are as large."""
-    size = min(a.area, b.area) / max(a.area, b.area)
-    return a.iou(b) + math.sqrt(size) / (1.0 + distance(a, b))
+    return a.iou(b) + math.sqrt(alike(a, b)) / (1.0 + distance(a, b))

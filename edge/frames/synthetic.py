@@ -67,3 +67,7 @@ class SyntheticSource:
     def truth(self, media_time: float) -> list[tuple[str, Box]]:
         """What is at least partly to be seen at that moment: "jay", "hen", "person" or "insect", and where."""
         return self._stage.truth(media_time)
+
+    def send(self, label: str, time: float, at: float) -> None:
+        """Whoever of `label` is here at `time` leaves at `at`, sooner or later than it would have by itself."""
+        self._stage.send(label, time, at)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.bench_scenes import Part, Tally, _began, _comings, _phantom, _play, _unlimited, bench_real
+from edge.bench_scenes import Part, Tally, _began, _comings, _phantom, _play, unlimited, bench_real
 from edge.config_file import load
 from edge.frames.scenery.weather import WEATHER
 from edge.frames.synthetic import NIGHTS, SyntheticSource
@@ -83,7 +83,7 @@ def test_a_part_ends() -> None:
 def test_by_day_the_jay_is_acted_on_and_nobody_else(tmp_path: Path) -> None:
     tally = Tally()
     source = SyntheticSource("day", 1000, 15.0, SMALL)
-    _play(_unlimited(load(None)), tmp_path / "models", source, 20.0, tally)
+    _play(unlimited(load(None)), tmp_path / "models", source, 20.0, tally)
     assert len(list(_comings(source, 20.0))) == tally.jays == 1
     assert (tally.acted, tally.false, tally.nothing) == (1, 0, 0)
     assert 0 < tally.onsets[0] < 2

@@ -93,6 +93,10 @@ class Stage:
                 found.append(("insect", box))
         return found
 
+    def send(self, label: str, time: float, at: float) -> None:
+        """Make who is here at `time` leave at `at`; see `Story.send`."""
+        self._story.send(label, time, at)
+
     def _figures(self, time: float) -> list[Figure]:
         return [] if self._scene == "empty" else self._story.figures(time)
 

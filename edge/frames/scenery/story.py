@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from edge.frames.scenery.person import STRIDE
 
 CHAPTER_S = 66.0  # the story tells itself anew this often, each time a little differently
 HENS = 4
+FLIGHT_S = 1.1  # a jay flies so long into the picture, and out of it
 HEN, JAY, PERSON = 0.180, 0.150, 0.60  # how large one unit is at the lower edge, as a fraction of the picture's height
 
 
@@ -55,6 +56,14 @@ class Story:
         rng = np.random.default_rng([seed, 1])
         self._hens = [_Hen(who, rng, ledge[0]) for who in range(HENS)]
         self._told: dict[int, tuple[Visit, ...]] = {}
+        self._sent: dict[Visit, float] = {}  # who was made to leave, or to stay, and until when
+
+    def send(self, label: str, time: float, at: float) -> None:
+        """Whoever of `label` is here at `time` flies off at `at`, sooner or later than it would have by itself."""
+        for visit in self.visits(time):
+            if visit.label == label:
+                told = next((own for own in self._sent if own.begins == visit.begins), visit)
+                self._sent[told] = at
 
     def figures(self, time: float) -> list[Figure]:
         """Everybody in the yard at `time`, the farthest first."""
@@ -71,7 +80,12 @@ class Story:
             if len(self._told) > 3:
                 self._told.clear()
             self._told[chapter] = tuple(self._tell(chapter))
-        return [visit for visit in self._told[chapter] if visit.begins <= time < visit.begins + visit.lasts]
+        here = [self._changed(visit) for visit in self._told[chapter]]
+        return [visit for visit in here if visit.begins <= time < visit.begins + visit.lasts]
+
+    def _changed(self, visit: Visit) -> Visit:
+        at = self._sent.get(visit)
+        return visit if at is None else replace(visit, lasts=max(at - visit.begins, FLIGHT_S) + FLIGHT_S)
 
     def _tell(self, chapter: int) -> Iterator[Visit]:
         """Two jays, and in every other chapter a person between them."""
@@ -139,7 +153,7 @@ def _jay(visit: Visit, passed: float, ledge: Point) -> Figure:
     start: Point = (ledge[0] + side * float(rng.uniform(0.10, 0.22)), float(rng.uniform(0.74, 0.84)))
     perch: Point = (ledge[0] + float(rng.uniform(-0.09, 0.09)), ledge[1])
     size = JAY * float(rng.uniform(0.9, 1.1))
-    flight = 1.1
+    flight = FLIGHT_S
     if passed < flight:
         return _flight(visit, passed, passed / flight, (away, start), size)
     if passed > visit.lasts - flight:
