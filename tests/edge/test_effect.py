@@ -83,14 +83,14 @@ def test_a_known_effect_is_recovered(tmp_path: Path, seed: int) -> None:
 
 def test_the_intervals_of_whole_seasons_cover_the_truth(tmp_path: Path) -> None:
     covered = np.zeros(3)
-    seasons = 20
+    seasons = 12
     for seed in range(seasons):
         told(tmp_path / str(seed), jays(np.random.default_rng(seed), 40, 8.0, 3.0, acted=True, slower=0.1, back=0.3))
         finding = only(tmp_path / str(seed))
         leave, back, trend = finding.figures.leave, finding.figures.back_share, finding.trend
         assert leave is not None and back is not None and trend is not None  # noqa: PT018
         covered += [leave.low <= 3.0 <= leave.high, back.low <= 0.3 <= back.high, trend.low <= 0.1 <= trend.high]
-    assert (covered >= 16).all(), f"of 20 intervals of 95 % these held the truth: {covered}"
+    assert (covered >= 9).all(), f"of 12 intervals of 95 % these held the truth: {covered}"
 
 
 def test_no_effect_is_said_to_be_none(tmp_path: Path) -> None:
