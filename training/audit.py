@@ -146,6 +146,8 @@ def suspects(dataset: Dataset, embeddings: Embeddings) -> list[Suspect]:
     given how sure the classifier usually is of each, and the visit must also be another thing more likely than not.
     """
     labels = dataset.labels
+    if len(labels) < 2:
+        return []
     right = np.array([labels.index(picture.label) for picture in dataset.pictures])
     groups = np.array([picture.group for picture in dataset.pictures])
     p = out_of_fold(embeddings, right, groups, len(labels))
@@ -155,7 +157,8 @@ def suspects(dataset: Dataset, embeddings: Embeddings) -> list[Suspect]:
         places[visit].append(place)
     mean = np.array([p[places[visit]].mean(0) for visit in visits])
     label = np.array([number for _, number in visits])
-    found = find_label_issues(label, mean, return_indices_ranked_by="self_confidence", n_jobs=1)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of labels with few visits: we say so too
+        found = find_label_issues(label, mean, return_indices_ranked_by="self_confidence", n_jobs=1)
     return [
         Suspect(
             group=visits[row][0],
@@ -173,12 +176,17 @@ def suspects(dataset: Dataset, embeddings: Embeddings) -> list[Suspect]:
 def out_of_fold(
     embeddings: Embeddings, right: NDArray[np.int64], groups: NDArray[np.str_], classes: int
 ) -> NDArray[np.float64]:
-    """Probabilities float64[n, K] by classifiers that saw nothing of the same group."""
+    """Probabilities float64[n, K] by classifiers that saw nothing of the same group; all equal where none can judge."""
     p = np.full((len(right), classes), 1e-6)
-    folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
+    number = min(_FOLDS, len(set(groups.tolist())), int(np.bincount(right).max()))
+    if number < 2:
+        return np.full_like(p, 1.0 / classes)
+    folds = StratifiedGroupKFold(number, shuffle=True, random_state=0)
     with warnings.catch_warnings(action="ignore"):  # of labels with fewer groups than folds: they are judged by few
         sides = list(folds.split(embeddings, right, groups))
     for train, held in sides:
+        if len(set(right[train].tolist())) < 2:
+            continue
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
         model.fit(embeddings[train], right[train])
         p[np.ix_(held, model.classes_)] = model.predict_proba(embeddings[held])
@@ -238,6 +246,8 @@ def _advice(found: Audit) -> list[str]:
     said = []
     if found.suspects:
         said.append(f"{len(found.suspects)} visits look like something else than their label: look at them first.")
+    if len(found.visits) < 2:
+        said.append("There is one label only: no label can be doubted, and nothing be learnt.")
     few = [label for label, count in found.visits.items() if count < 10]
     if few:
         said.append(f"Fewer than 10 visits of {', '.join(few)}: nothing can be said about them.")

@@ -66,6 +66,28 @@ def test_a_clean_set_gives_hardly_an_alarm() -> None:
     assert len(suspects(*bursts(9))) <= 3
 
 
+@pytest.mark.parametrize(
+    ("labels", "groups"),
+    [
+        ("aaaaaa", "stuvwx"),  # one label
+        ("aabb", "ssss"),  # one visit
+        ("aabb", "sstt"),  # one visit of each label
+        ("aabbcc", "stuvwx"),  # fewer of each than there would be folds
+        ("ab", "st"),
+    ],
+)
+def test_too_few_to_judge_by_are_not_doubted(labels: str, groups: str) -> None:
+    pictures = [
+        Picture(Path(f"{n}.jpg"), label, group) for n, (label, group) in enumerate(zip(labels, groups, strict=True))
+    ]
+    looks = tuple(Print("", bytes(32), bytes(256), 0.5, 0.5, (64, 48)) for _ in pictures)
+    data = Dataset(Path("x"), "table", tuple(pictures), looks)
+    vectors = np.random.default_rng(1).normal(0.0, 1.0, (len(pictures), 8)).astype(np.float32)
+    found = audit(data, vectors, [Part.TRAIN] * len(pictures), [])
+    assert not found.suspects
+    assert any("Fewer than 10 visits" in line for line in found.advice)
+
+
 def test_the_page_and_the_table_that_is_fed_back(tmp_path: Path) -> None:
     rows, vectors = [], []
     for visit in range(40):
