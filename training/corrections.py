@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge.errors import Refused
-from training.dataset import Dataset
+from training.dataset import Dataset, plain
 
 DROP = "drop"
 _NEEDED = ("group", "label", "correct")
@@ -17,16 +17,16 @@ def apply(dataset: Dataset, table: Path) -> Dataset:
     """The dataset with corrected labels, without the visits to be dropped; no file is changed.
 
     A row counts for all pictures of its visit and label. Raises `Refused` for a visit that is not there, and for a new
-    label that differs from one there only in case or spaces.
+    label that differs from another only in case or spaces.
     """
     wanted = _read(table)
+    spelt = {DROP: DROP} | {plain(label): label for label in dataset.labels}
     there = {(picture.group, picture.label) for picture in dataset.pictures}
     for (group, label), (row, correct) in wanted.items():
         if (group, label) not in there:
             raise Refused(f"{table}: row {row}: there is no visit {group} labelled {label!r} in {dataset.where}")
-        for known in dataset.labels:
-            if known != correct and " ".join(known.casefold().split()) == " ".join(correct.casefold().split()):
-                raise Refused(f"{table}: row {row}: {correct!r} is written {known!r} elsewhere")
+        if (known := spelt.setdefault(plain(correct), correct)) != correct:
+            raise Refused(f"{table}: row {row}: {correct!r} is written {known!r} elsewhere")
     words = [wanted.get((picture.group, picture.label), (0, picture.label))[1] for picture in dataset.pictures]
     kept = [place for place, word in enumerate(words) if word != DROP]
     place_of = {old: new for new, old in enumerate(kept)}

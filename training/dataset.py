@@ -122,14 +122,20 @@ def _rows(data: Path) -> tuple[str, list[Row]]:
 def _spelling(data: Path, rows: Sequence[Row]) -> None:
     spelt: dict[str, Row] = {}
     for row in rows:
-        plain = unicodedata.normalize("NFKC", row.label).casefold()
-        first = spelt.setdefault("".join(plain.split()), row)
+        if not row.label.strip():
+            raise Refused(f"{data}: {row.said}: its label is empty")
+        first = spelt.setdefault(plain(row.label), row)
         if first.label != row.label:
             raise Refused(
                 f"{data}: {first.label!r} ({first.said}) and {row.label!r} ({row.said}) are one label or two?"
             )
     if not rows:
         raise Refused(f"{data}: no picture is named there")
+
+
+def plain(label: str) -> str:
+    """The label without what is easily written differently: case, spaces, and how its letters are encoded."""
+    return "".join(unicodedata.normalize("NFKC", label).casefold().split())
 
 
 def _two_labels(data: Path, rows: Sequence[Row], found: Sequence[Print | None]) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from edge.errors import Refused
 from edge.export import LABEL_COLUMNS
+from edge.values import Box
 from training.corrections import apply
 from training.dataset import load, read
 from training.groups import join
@@ -104,6 +105,20 @@ def test_a_camera_traps_file(tmp_path: Path) -> None:
     assert first.box
     assert (first.box.x, first.box.w) == (0.1, 0.5)
     assert load(first).shape == (100, 100, 3), "a square with margin, moved inward"
+
+
+def test_a_box_reaches_as_far_as_the_picture(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", 1)
+    image = {"id": 1, "file_name": "a.png", "width": 200, "height": 100}
+    boxes = ([-50, 10, 100, 50], [150, 60, 100, 80], [210, 10, 20, 20])
+    annotations = [{"image_id": 1, "category_id": 1, "bbox": box} for box in boxes]
+    content = {"images": [image], "annotations": annotations, "categories": [{"id": 1, "name": "fox"}]}
+    (tmp_path / "traps.json").write_text(json.dumps(content))
+    left, corner, outside = (picture.box for picture in read(tmp_path / "traps.json").pictures)
+    assert left == Box(0.0, 0.1, 0.25, 0.5)
+    assert corner
+    assert (corner.x, corner.w, corner.y, round(corner.h, 6)) == (0.75, 0.25, 0.6, 0.4)
+    assert outside is None
 
 
 def test_corrupt_files_are_left_out_and_named(folder: Path) -> None:
@@ -234,9 +249,13 @@ def test_other_things_that_are_refused(tmp_path: Path) -> None:
     nameless["annotations"] = [{"image_id": 1, "category_id": 1}]
     (tmp_path / "b.json").write_text(json.dumps(nameless))
     (tmp_path / "empty" / "fox").mkdir(parents=True)
+    nameless["images"], nameless["categories"] = [{"id": 1, "file_name": "a.png"}], [{"id": 1, "name": " "}]
+    draw(tmp_path / "a.png", 1)
+    (tmp_path / "c.json").write_text(json.dumps(nameless))
     for data, why in (
         ("a.json", "not COCO"),
         ("b.json", "file_name"),
+        ("c.json", "annotation 0: its label is empty"),
         ("nowhere", "no such file"),
         ("empty", "no picture in this class"),
     ):
@@ -261,6 +280,8 @@ def test_corrections_change_the_dataset_and_no_file(folder: Path) -> None:
     [
         ("group,label,correct\nvisit9,fox,hen\n", "there is no visit visit9"),
         ("group,label,correct\nvisit0,fox,HEN\n", "'HEN' is written 'hen'"),
+        ("group,label,correct\nvisit0,fox,Black Bird\nvisit1,fox,blackbird\n", "written 'Black Bird'"),
+        ("group,label,correct\nvisit0,fox,Drop\n", "written 'drop'"),
         ("group,correct\nvisit0,hen\n", "no column label"),
         ("group,label,correct\nvisit0,fox,hen\nvisit0,fox,cat\n", "two things"),
     ],

@@ -50,11 +50,12 @@ def read(file: Path) -> Iterator[Row]:
 
 
 def _box(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> Box | None:
-    """Pixels to fractions; None where there is none, or none that lies in the picture."""
+    """Pixels to fractions, as far as they lie in the picture; None where there is no box, or none of it does."""
     try:
         x, y, w, h = (float(number) for number in annotation["bbox"])
         width, height = float(image["width"]), float(image["height"])
         left, top = max(x / width, 0.0), max(y / height, 0.0)
-        return Box(left, top, min(w / width, 1.0 - left), min(h / height, 1.0 - top)) if w > 0 < h else None
+        right, bottom = min((x + w) / width, 1.0), min((y + h) / height, 1.0)
+        return Box(left, top, right - left, bottom - top) if right > left and bottom > top else None
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
