@@ -44,19 +44,19 @@ _FAULTS = {
     "stop": "watch stopped",
     "hang": "the loop hangs, its threads do not",
     "unplug": "the cable pulled out",
-    "guard": "controller killed or reset, watch alive",
+    "guard": "controller killed, watch alive",
     "freeze": "controller frozen, watch alive",
-    "guard end": "controller killed or reset just before its pulse ends",
     **WIRE_FAULTS,
 }
 RESIDUE = {
+    "guard end": "controller killed just before its pulse ends",
     "freeze end": "controller frozen just before its pulse ends",
     "stall": "controller stalled for a second as its pulse ends, then hears it all",
     "both": "controller frozen and watch killed",
 }
-"""What no controller without a watchdog can end in time."""
-_NOT = {"guard": ("second",), "serial": ("freeze", *RESIDUE)}
-"""A guard has no port. What ends a frozen Pico is its watchdog, which no desk has: see `tests/lab/pico`."""
+"""What a process cannot end in time: its pins stay until a successor has opened them, or for ever."""
+_NOT = {"guard": ("second",), "serial": ("guard", "freeze", *RESIDUE)}
+"""A guard has no port. Reset and watchdog of a Pico are its chip's, which no desk has: see `tests/lab/pico`."""
 _SPENT = {"spent": "ordered again and again, until the hour has no more"}
 _OUTSIDE = {
     # fault: when it strikes, the signal to the controller, the signal to the host
