@@ -102,18 +102,19 @@ class Policy:
         if not answering:
             return Decision(False, Reason.NO_CONTROLLER)
         against_each = {d.id: self._against(d, visit.id, present, history, moment) for d in answering}
-        held = tuple((id_, reason) for id_, reason in against_each.items() if reason)
+        held = {id_: reason for id_, reason in against_each.items() if reason}
         ladder = self._ladder(answering, visit.id, history, against_each)
         eligible = tuple(d.id for d in ladder if against_each[d.id] is None)
         if not eligible:
-            return Decision(False, against_each[ladder[0].id] or Reason.NO_CONTROLLER, held=held)
+            return Decision(False, held[ladder[0].id], held=tuple(held.items()))
+        chosen = Decision(True, Reason.THREAT, eligible[0], eligible=eligible, held=tuple(held.items()))
         if moment.mode is Mode.OBSERVE:
-            return Decision(False, Reason.OBSERVE, eligible[0], 0, eligible, held)
+            return replace(chosen, act=False, reason=Reason.OBSERVE)
         expires_ns = min(
             moment.now_ns + self._config.order_valid_ms * 1_000_000,
             moment.taken_at_ns + self._config.budget_ms * 1_000_000,
         )
-        return Decision(True, Reason.THREAT, eligible[0], expires_ns, eligible, held)
+        return replace(chosen, expires_ns=expires_ns)
 
     def _ladder(
         self,
