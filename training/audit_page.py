@@ -7,10 +7,10 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge.atomic import write_atomically
-from edge.errors import SourceError
+from edge.errors import SourceError, StateError
 from training.audit import Audit, Suspect
 from training.dataset import Dataset, load
+from training.output import put
 from training.page import Page, Shown
 
 COLUMNS = ("group", "path", "label", "suggested", "p", "why", "correct")
@@ -19,8 +19,7 @@ _OF_VISIT = 3
 
 
 def write(folder: Path, found: Audit, dataset: Dataset) -> None:
-    """`audit.html` to look at, `audit.csv` to fill in and feed back."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """`audit.html` to look at, `audit.csv` to fill in and feed back; what was filled in stays. Raises `StateError`."""
     _page(folder / "audit.html", found, dataset)
     _table(folder / "audit.csv", found, dataset)
 
@@ -113,11 +112,26 @@ def _one(place: int, dataset: Dataset, lines: tuple[str, ...], bad: bool) -> lis
 
 
 def _table(path: Path, found: Audit, dataset: Dataset) -> None:
-    text = io.StringIO()
+    text, known = io.StringIO(), _filled_in(path)
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     for suspect in found.suspects:
         why = f"others say {suspect.suggested} {suspect.p_suggested:.0%}, {suspect.label} {suspect.p_label:.0%}"
         shown = dataset.pictures[suspect.places[0]].path
-        table.writerow((suspect.group, shown, suspect.label, suspect.suggested, f"{suspect.p_suggested:.3f}", why, ""))
-    write_atomically(path, text.getvalue().encode())
+        correct = known.pop((suspect.group, suspect.label), {"correct": ""})["correct"]
+        p = f"{suspect.p_suggested:.3f}"
+        table.writerow((suspect.group, shown, suspect.label, suspect.suggested, p, why, correct))
+    table.writerows([row.get(name, "") for name in COLUMNS] for row in known.values())
+    put(path, text.getvalue())
+
+
+def _filled_in(path: Path) -> dict[tuple[str, str], dict[str, str]]:
+    """By visit and label, the rows of an earlier table in which the owner wrote what is correct."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, restval=""))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise StateError(f"{path}: cannot be read: {error}; move it away, or name another folder") from None
+    return {(row.get("group", ""), row.get("label", "")): row for row in rows if row.get("correct", "").strip()}

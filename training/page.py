@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 from matplotlib.figure import Figure
 
-from edge.atomic import write_atomically
 from edge.values import Image
+from training.output import put
 
 _STYLE = """
 :root { color-scheme: light; --ink: #22282b; --soft: #69757b; --line: #dfe4e6; --bad: #b3261e; --good: #1a7f4b; }
@@ -84,10 +84,11 @@ class Page:
         self._parts.append(f"<p>{html.escape(caption)}</p>" + f'<div class="sheet">{cells}</div>')
 
     def write(self, path: Path) -> None:
+        """Raises `StateError`."""
         title = html.escape(self._title)
         head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         head += f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>'
-        write_atomically(path, (head + "\n".join(self._parts) + "</html>\n").encode())
+        put(path, head + "\n".join(self._parts) + "</html>\n")
 
 
 def _cell(value: Any) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from edge.atomic import write_atomically
 from edge.errors import Refused
 from training.dataset import Dataset
 from training.groups import Pair, join
+from training.output import put
 
 _TIMED = 0.95  # share of a source's pictures whose time must be known for its newest days to be the test
 _DAYS = 3  # that it must have for that
@@ -148,10 +148,10 @@ def _fill(
 
 
 def write(path: Path, dataset: Dataset, parts: Sequence[Part]) -> None:
-    """`split.csv`: which picture was on which side, for whoever wants to look."""
+    """`split.csv`: which picture was on which side, for whoever wants to look. Raises `StateError`."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("path", "label", "seq_id", "part"))
     for picture, part in zip(dataset.pictures, parts, strict=True):
         table.writerow((picture.path, picture.label, picture.group, part.value))
-    write_atomically(path, text.getvalue().encode())
+    put(path, text.getvalue())

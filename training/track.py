@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edge
-from edge.atomic import write_atomically
 from edge.errors import Refused, StateError
+from training.output import put
 
 if TYPE_CHECKING:  # they bring TensorFlow, which entering a promotion does not need
     from training.fit import Fitted
@@ -29,7 +29,10 @@ _PACKAGES = ("tensorflow", "keras", "scikit-learn", "ai-edge-litert", "numpy", "
 
 
 def record(folder: Path, recipe: Recipe, fitted: Fitted, data: Path, weights: Path | None) -> dict[str, Any]:
-    """Write `run.json` into the fit's folder and return it: enough to do the same again, and to compare."""
+    """Write `run.json` into the fit's folder and return it: enough to do the same again, and to compare.
+
+    Raises `StateError`.
+    """
     manifest = fitted.bundle.manifest
     made = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -55,7 +58,7 @@ def record(folder: Path, recipe: Recipe, fitted: Fitted, data: Path, weights: Pa
             "signer": manifest.signer,
         },
     }
-    write_atomically(folder / RECORD, json.dumps(made, ensure_ascii=False, indent=1).encode())
+    put(folder / RECORD, json.dumps(made, ensure_ascii=False, indent=1))
     return made
 
 

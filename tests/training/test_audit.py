@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge.errors import StateError
 from tests.training.test_dataset import draw, table
 from training.audit import audit, suspects
 from training.audit_page import COLUMNS, write
@@ -108,6 +109,13 @@ def test_the_page_and_the_table_that_is_fed_back(tmp_path: Path) -> None:
     assert tuple(row) == COLUMNS
     assert (row["group"], row["label"], row["suggested"], row["correct"]) == ("visit7", "hen", "fox", "")
     assert found.json()["suspects"][0]["suggested"] == "fox"
+    said = (tmp_path / "audit" / "audit.csv").read_text().rstrip("\n") + "fox\nvisit3,,fox,,,,drop\nvisit5,,fox,,,,\n"
+    (tmp_path / "audit" / "audit.csv").write_text(said)
+    write(tmp_path / "audit", found, data)
+    again = [(row["group"], row["correct"]) for row in csv.DictReader((tmp_path / "audit" / "audit.csv").open())]
+    assert again == [("visit7", "fox"), ("visit3", "drop")], "what the owner has filled in stays"
+    with pytest.raises(StateError, match="cannot be written"):
+        write(tmp_path / "0.png" / "audit", found, data)
 
 
 def test_sets_that_are_not_alike_are_told() -> None:
