@@ -12,8 +12,8 @@ from firmware import settings
 from firmware.check import option, wiring
 from firmware.deterrent import ticks_diff
 
-WATCHDOG_MS = 1000
-"""A program that hangs is reset after so long (an RP2040 can wait 8.3 s at most)."""
+WATCHDOG_MS = 500
+"""A program that hangs is reset after so long. A turn of the loop takes 10 ms, a collection of garbage not much more."""
 STUCK_MS = 60
 """Outputs go off when the loop has not come round for so long, before any reset."""
 LOOK_MS = 20
@@ -223,6 +223,7 @@ class Board:
 
     def leave(self) -> None:
         """Start anew without a controller: MicroPython's prompt, no watchdog, everything off."""
+        self.feed()  # writing to the flash takes its time
         with open(STAY, "w"):
             pass
         machine.reset()

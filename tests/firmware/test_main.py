@@ -101,11 +101,11 @@ def test_it_greets_with_everything_off_and_its_limits() -> None:
 
 
 def test_the_pin_moves_before_the_line_that_says_so() -> None:
-    board = told(ARM, (300, "2 PULSE {session} {tick} 0 250 0 1"))
+    board = told(ARM, (300, "2 PULSE {session} {tick} 0 253 0 1"))
     events = [event for event in board.trace if event[1] in ("pin", "ON", "DONE") and event[0] > 0]
     assert [event[1] for event in events] == ["pin", "ON", "pin", "DONE"]
     on, off = [event[0] for event in events if event[1] == "pin"]
-    assert off - on == 250, "to the millisecond, by the board's own clock"
+    assert off - on == 253, "to the millisecond, by the board's own clock"
 
 
 def test_silence_garbage_and_the_switch_turn_off() -> None:
