@@ -13,7 +13,7 @@ from firmware.check import option, wiring
 from firmware.deterrent import ticks_diff
 
 WATCHDOG_MS = 500
-"""A program that hangs is reset after so long. A turn of the loop takes 10 ms, a collection of garbage not much more."""
+"""A program that hangs is reset after so long. A turn of the loop takes 10 ms, collecting garbage not much more."""
 STUCK_MS = 60
 """Outputs go off when the loop has not come round for so long, before any reset."""
 LOOK_MS = 20
