@@ -11,7 +11,7 @@ from edge.policy import answers
 from edge.values import Action, Frame, Order
 from firmware.deterrent import ORDER_MS
 
-WATER_SETTLE_S = 2.0  # twigs go on moving, and it drips
+WATER_SETTLE_S = 1.5  # twigs go on moving, and it drips
 _MAY_BE_ON = "on", "silent"
 
 

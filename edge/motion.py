@@ -216,6 +216,8 @@ class _Scene:
         # Without what is coarse: light falls off, and a wet place has an edge.
         now, then = (values - _near(values) for values in (self._now.astype(np.float32), self._frozen))
         now_spread, then_spread, together = _near(now * now), _near(then * then), _near(now * then)
+        for across, down in ((1, 0), (-1, 0), (0, 1), (0, -1)):  # a twig that sways is where it was, nearly
+            together = np.maximum(together, _near(now * np.roll(then, (down, across), (0, 1))))
         telling = then_spread > TEXTURE**2
         # Who covers what is plain brings an edge of his own.
         same = np.where(telling, together > ALIKE * np.sqrt(now_spread * then_spread), now_spread <= TEXTURE**2)

@@ -1,0 +1,96 @@
+"""The real daemon on a network camera whose rendered yard answers its pin: lit, flashed at, and sprayed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.frames.scenery.acting import Pulse, Show, jet, lamp, strobe
+from edge.frames.synthetic import SyntheticSource
+from tests.daemon import Daemon
+from tests.mjpeg import MjpegCamera, camera
+from tests.stage import SIZE
+
+FPS = 12.0
+LEFT_S = 2.0  # how far the told end of a visit may be from the truth, on a busy machine
+
+
+class Yard:
+    """What the camera sees: the yard, a jay where the test wants one, and the deterrent as the pin is driven now."""
+
+    def __init__(self) -> None:
+        source = SyntheticSource("empty", 4, FPS, SIZE)
+        self._bare = [source.render(n / FPS) for n in range(8)]
+        self._began = time.monotonic()
+        self.show: Show = lamp
+        self.jay: tuple[float, float] | None = None
+        self.daemon: Daemon | None = None
+
+    def pulses(self) -> list[Pulse]:
+        """Of the pin, in seconds since the camera began."""
+        levels = [(ms / 1e3 - self._began, level) for ms, level in self.daemon.levels()] if self.daemon else []
+        ended = [*levels, (math.inf, 0)]
+        return [(now[0], after[0]) for now, after in pairwise(ended) if now[1]]
+
+    def picture(self, number: int) -> bytes:
+        now = time.monotonic() - self._began
+        seen = self._bare[number % len(self._bare)].copy()
+        if jay := self.jay:
+            x, y = jay[0] + 0.02 * math.sin(4.0 * now), jay[1] + 0.01 * math.sin(7.0 * now)
+            at = round(x * SIZE[0]), round(y * SIZE[1])
+            for radius, colour in ((30, (110, 8, 8)), (18, (255, 70, 60)), (8, (110, 8, 8))):  # no two shades of grass
+                cv2.circle(seen, at, radius, colour, cv2.FILLED, cv2.LINE_AA)
+        seen = self.show(seen, now, self.pulses(), 1)
+        return bytes(cv2.imencode(".jpg", np.asarray(seen[:, :, ::-1]))[1].tobytes())
+
+
+@pytest.fixture
+def yard() -> Iterator[tuple[Yard, MjpegCamera]]:
+    made = Yard()
+    with camera(made.picture, FPS) as served:
+        yield made, served
+
+
+def _round(daemon: Daemon, yard: Yard, actions: int) -> float:
+    """A jay comes, is acted on so often, and leaves in the last pulse. Returns when it left, seconds since 1970."""
+    before = len(daemon.pulses())
+    yard.jay = (0.4, 0.7)
+    daemon.wait(lambda: len(daemon.pulses()) == before + actions)
+    time.sleep(0.6)
+    yard.jay = None
+    return datetime.now(UTC).timestamp()
+
+
+def test_a_pulse_is_seen_through(start: Callable[..., Daemon], yard: tuple[Yard, MjpegCamera]) -> None:
+    """One visit each, acted on again where it stays, told with its true end; nothing else moves but the deterrent."""
+    scene, served = yard
+    pattern = ("deterrent.0.on_ms=1500", "deterrent.0.count=1", "deterrent.0.cooldown_s=2.5", "visits.gap_s=1.5")
+    kind = ("deterrent.0.kind=water", "deterrent.0.near_residents=fire", "policy.person_veto_s=0")
+    where = (f"camera.0.source={served.address}", f"camera.0.fps={FPS}", "camera.0.lag_s=0.5")
+    daemon = start(*pattern, *kind, *where, film=None)
+    scene.daemon = daemon
+    daemon.wait(lambda: daemon.running() and daemon.status()["controller_ready"] and daemon.status()["frames"] > 2 * FPS)
+    assert daemon.pulses() == []
+    left = []
+    for number, (show, actions) in enumerate(((lamp, 2), (strobe, 1), (jet, 1)), 1):
+        scene.show = show
+        left.append(_round(daemon, scene, actions))
+        daemon.wait(lambda number=number: len(daemon.events("visit")) >= number)  # type: ignore[misc]
+        time.sleep(1.0)
+    visits = daemon.events("visit")
+    assert [visit["visit"]["actions"] for visit in visits] == [2, 1, 1], "who stays is the same visitor, and acted on"
+    assert len(daemon.events("action")) == len(daemon.pulses()) == 4, "no lamp, strobe or jet is acted on"
+    assert len(daemon.events("visit_started")) == 3, "nor is it a visitor"
+    for visit, truth in zip(visits, left, strict=True):
+        about = visit["visit"]
+        error = datetime.fromisoformat(about["ended"]).timestamp() - truth
+        assert -LEFT_S < error < LEFT_S, (error, about)
+        assert error + about["blind_s"] > -0.5, (error, about)
+        assert about["left"]
