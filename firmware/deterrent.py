@@ -22,7 +22,7 @@ MINUTE_MS = 60_000
 
 MASK = (1 << 30) - 1
 _HALF = 1 << 29
-_MINUTES = HOUR_MS // MINUTE_MS + 1  # an hour touches one more than it holds
+_MINUTES = HOUR_MS // MINUTE_MS + 1  # any hour lies in so many of them
 
 
 def ticks_diff(later: int, earlier: int) -> int:
