@@ -157,6 +157,27 @@ def test_who_is_back_before_it_counts_as_gone_had_not_left(tmp_path: Path) -> No
     assert only(tmp_path).figures.still == 1
 
 
+def test_two_at_once_are_one_stay_until_the_last_has_gone(tmp_path: Path) -> None:
+    came = [Came(minutes(0), 60.0, [Fired(1.0)]), Came(minutes(1 / 6), 2.0), Came(minutes(62 / 60), 5.0)]
+    ids = told(tmp_path, came)
+    (one,) = found(tmp_path).told
+    assert one.stay.visits == tuple(ids)
+    assert one.leave_s == pytest.approx(67.0 - 1.18)
+
+
+def test_who_comes_after_another_deterrent_makes_no_trend(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    first = jays(rng, 40, 4.0, 2.0, acted=True, deterrent="siren")
+    later = [
+        Came(START + timedelta(weeks=5, hours=8 * n), 12.0 + 9.0 * rng.uniform(), [Fired(1.0), Fired(2.0, "siren")])
+        for n in range(39)
+    ]
+    told(tmp_path, first + later)
+    siren = found(tmp_path).findings[1]
+    assert (siren.figures.n, siren.compared.n) == (79, 40)
+    assert siren.trend is None, "those that began with it came in less than four weeks"
+
+
 def test_back_means_the_same_threat_at_the_same_camera_within_the_time(tmp_path: Path) -> None:
     acted = [Fired(1.0)]
     came = [Came(minutes(0), 5.0, acted), Came(minutes(9), 5.0, acted), Came(minutes(30), 5.0, acted)]
