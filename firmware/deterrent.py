@@ -219,7 +219,7 @@ class Deterrent:
 
     def switch(self, closed: bool, now: int) -> "list[bytes]":
         """What the hardware arm switch is. Open: off, disarmed, and not to be armed. Returns the lines to send."""
-        lines: "list[bytes]" = []
+        lines = self.step(now)  # what is due comes first
         if self._closed and not closed:
             self._disarm(now, lines)
         self._closed = closed

@@ -32,8 +32,7 @@ def run(board: "Board") -> None:  # type: ignore[name-defined]  # noqa: F821 - f
     while True:
         now = board.now()
         closed = board.armed_switch()
-        _tell(board, deterrent, deterrent.switch(closed, now))
-        _tell(board, deterrent, deterrent.step(now))
+        _tell(board, deterrent, deterrent.switch(closed, now))  # which does what is due
         for line in lines.feed(board.read()):
             now = board.now()
             if line == LEAVE:

@@ -20,6 +20,7 @@ DIRECTED: list[list[Step]] = [
     [*ARMED, ("pulse", 3, 1500), ("wait", 400), ("switch", False), ("order", "ARM 1"), ("pulse", 3, 10)],
     [*ARMED, ("pulse", 0, 400), ("wait", 300), ALIVE, ("pulse", 0, 500)],
     [*ARMED, ("pulse", 3, 1500), ("hold_up", 2500), ALIVE],
+    [*ARMED, ("pulse", 3, 500), ("hold_up", 700), ("switch", True)],
     # What is left of an hour: to the last millisecond, for every flash, and for the one that shines
     [*SPENT, ("pulse", 0, 1)],
     [*ARMED, *[("pulse", 0, 300), ("wait", 601), ALIVE] * 4, ("pulse", 0, 250, 10, 2)],
@@ -155,7 +156,14 @@ RULES = {
     "ARM 0 does nothing": ('["0"]:\n            self._disarm(now, lines)', '["0"]:\n            pass'),
     "off keeps the light": ("self._light(False, now)\n        if not self.pulsing", "if not self.pulsing"),
     "any channel": ("self._channels.get(n)", "self._channels.get(n, self._channels[0])"),
-    "what is due waits for the line": ("lines = self.step(now)  # what", 'lines: "list[bytes]" = []  # what'),
+    "what is due waits for more than the switch": (
+        "lines = self.step(now)  # what is due comes first\n",
+        'lines: "list[bytes]" = []\n',
+    ),
+    "what is due waits for the line": (
+        "lines = self.step(now)  # what is due comes first: a",
+        'lines: "list[bytes]" = []  # what is due comes first: a',
+    ),
     "a flash of nothing": ("1 <= on_ms <= longest", "0 <= on_ms <= longest"),
     "no flash at all": ("1 <= count <= longest", "0 <= count <= longest"),
 }

@@ -152,6 +152,7 @@ def test_bytes_delivered_seconds_late() -> None:
     assert trial.line(held)[2] == "session"
 
 
+@settings(deadline=None)
 @given(st.integers(0, MASK), st.integers(-(1 << 29), (1 << 29) - 1))
 def test_ticks_wrap(tick: int, ms: int) -> None:
     assert ticks_diff((tick + ms) & MASK, tick) == ms

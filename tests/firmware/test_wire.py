@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import firmware
@@ -19,6 +19,7 @@ def test_checksum_is_the_published_one() -> None:
     assert crc16(b"123456789") == 0x29B1  # CRC-16/CCITT-FALSE's check value
 
 
+@settings(deadline=None)
 @given(words)
 def test_sealed_words_come_out(sent: list[str]) -> None:
     line = seal(" ".join(sent))
@@ -26,6 +27,7 @@ def test_sealed_words_come_out(sent: list[str]) -> None:
     assert unseal(line[:-1]) == sent
 
 
+@settings(deadline=None)
 @given(words, st.data())
 def test_one_altered_byte_is_seen(sent: list[str], data: st.DataObject) -> None:
     line = bytearray(seal(" ".join(sent))[:-1])
@@ -34,6 +36,7 @@ def test_one_altered_byte_is_seen(sent: list[str], data: st.DataObject) -> None:
     assert unseal(bytes(line)) is None
 
 
+@settings(deadline=None)
 @given(words, st.integers(1, 40))
 def test_a_cut_line_is_seen(sent: list[str], cut: int) -> None:
     line = seal(" ".join(sent))[:-1]
@@ -46,6 +49,7 @@ def test_right_checksum_over_wrong_bytes_is_refused() -> None:
         assert unseal(body + b" *%04X" % crc16(body)) is None
 
 
+@settings(deadline=None)
 @given(st.lists(words, max_size=8), st.data())
 def test_lines_are_cut_the_same_however_they_arrive(sent: list[list[str]], data: st.DataObject) -> None:
     stream = b"".join(seal(" ".join(line)) for line in sent)
@@ -56,6 +60,7 @@ def test_lines_are_cut_the_same_however_they_arrive(sent: list[list[str]], data:
     assert [unseal(line) for line in got if line] == sent
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=400), max_size=20))
 def test_noise_is_bounded_and_the_next_line_is_understood(noise: list[bytes]) -> None:
     lines = Lines()
@@ -74,6 +79,7 @@ def test_an_endless_line_is_told_again_and_again_and_its_tail_is_no_line() -> No
     assert lines.feed(seal("8 PING")[:-1] + b"\r\n") == [seal("8 PING")[:-1]]
 
 
+@settings(deadline=None)
 @given(st.integers(0, NUMBER_MAX))
 def test_numbers(value: int) -> None:
     assert number(str(value)) == value
