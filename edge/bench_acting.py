@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -103,9 +104,7 @@ class _Tally:
         }
 
 
-def bench_acting(
-    config: Config, models: Path, seeds: int = 2, progress: Progress = lambda *_: None
-) -> dict[str, Any]:
+def bench_acting(config: Config, models: Path, seeds: int = 2, progress: Progress = lambda *_: None) -> dict[str, Any]:
     """Play each deterrent in day, dusk and night, with jays that leave in mid-pulse and jays that stay.
 
     Returns `{bench, model, seeds, deterrents: {name: row}}`. Of a row: `visits_per_jay` is 1 where a jay stays one visitor
@@ -136,9 +135,7 @@ def _alone(config: Config, name: str) -> Config:
     return unlimited(config).model_copy(update={"deterrent": [only]})
 
 
-def _play(
-    config: Config, models: Path, source: SyntheticSource, show: Show, leaves_s: float, tally: _Tally
-) -> None:
+def _play(config: Config, models: Path, source: SyntheticSource, show: Show, leaves_s: float, tally: _Tally) -> None:
     heard: list[Mapping[str, Any]] = []
 
     def hear(event: Event) -> None:
@@ -171,7 +168,7 @@ def _count(heard: Sequence[Mapping[str, Any]], reacting: Reacting, tally: _Tally
             tally.acted += 1
             tally.visits += len([e for e in heard if _of(e, source, came, left)])
             tally.left.append(_outside(max(e["media_time"] for e in acted), left - FLIGHT_S, left))
-    for (_, end), (begin, _) in zip(starts, starts[1:], strict=False):
+    for (_, end), (begin, _) in pairwise(starts):
         if any(came < end and begin < left for came, left in stays):
             tally.again.append(begin - _PIN_S - end)
 

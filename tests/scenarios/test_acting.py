@@ -76,7 +76,9 @@ def test_a_pulse_is_seen_through(start: Callable[..., Daemon], yard: tuple[Yard,
     where = (f"camera.0.source={served.address}", f"camera.0.fps={FPS}", "camera.0.lag_s=0.5")
     daemon = start(*pattern, *kind, *where, film=None)
     scene.daemon = daemon
-    daemon.wait(lambda: daemon.running() and daemon.status()["controller_ready"] and daemon.status()["frames"] > 2 * FPS)
+    daemon.wait(
+        lambda: daemon.running() and daemon.status()["controller_ready"] and daemon.status()["frames"] > 2 * FPS
+    )
     assert daemon.pulses() == []
     left = []
     for number, (show, actions) in enumerate(((lamp, 2), (strobe, 1), (jet, 1)), 1):
