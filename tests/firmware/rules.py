@@ -277,6 +277,7 @@ class Trial:
     def _settle(self, answers: list[bytes]) -> None:
         """What time alone brings: the end of pulses, and of patience with a silent host."""
         for channel, output in self.outputs.items():
+            output.seen(output.on, self.now)  # it was on until now, if it was on
             if output.pulse and self.now >= output.pulse.end:
                 assert self.late or self.now == output.pulse.end, "it did not ask to be called when the pulse ends"
                 self._ended(channel, answers)
