@@ -105,12 +105,12 @@ class _Host:
         return self.taps[-1]
 
     def fire(self) -> str:
-        """What becomes of one long order; a controller rests for a while when it has started."""
+        """What becomes of one long order; a controller rests when it has started, a busy machine gives it late."""
         until = time.monotonic() + 20
         while True:
             self.controller.beat()
             result = self.controller.fire(Order("a", "light", 0, LONG_MS, 0, 1, NEVER)).result
-            if result != "refused: rest" or time.monotonic() > until:
+            if result in ("on", "silent") or time.monotonic() > until:
                 return result
             time.sleep(0.05)
 
