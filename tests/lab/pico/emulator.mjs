@@ -45,7 +45,10 @@ function start(reason, scratch) {
   const { watchdog } = rp2040;
   watchdog.reason = reason;
   if (scratch) watchdog.scratchData.set(scratch);
-  watchdog.onWatchdogTrigger = () => { why = watchdog.reason === REASON_TIMER ? 'watchdog' : 'program'; };
+  watchdog.onWatchdogTrigger = () => {
+    why = watchdog.reason === REASON_TIMER ? 'watchdog' : 'program';
+    watchdog.alarm.enable = false; // or it would come again at once, for ever
+  };
   const ring = rp2040.peripherals[ROSC];
   const read = ring.readUint32.bind(ring);
   ring.readUint32 = (offset) => (offset === RANDOM_BIT ? Number(Math.random() < 0.5) : read(offset));
