@@ -143,9 +143,9 @@ def _command(pid: int) -> list[str]:
 
 def bare(mark: Mark, wish: dict[str, Any]) -> None:
     """An output opened as gpiozero itself does it."""
-    script = "import sys, gpiozero; pin = gpiozero.DigitalOutputDevice(17, active_high=sys.argv[1] == 'high')"
-    level = "high" if wish["deterrent"].get("active_high", True) else "low"
-    done = subprocess.run([sys.executable, "-c", script, level], capture_output=True, text=True, check=False)
+    script = "import sys, gpiozero; pin = gpiozero.DigitalOutputDevice(int(sys.argv[1]), active_high=False)"
+    pin = str(wish["deterrent"]["pin"])
+    done = subprocess.run([sys.executable, "-c", script, pin], capture_output=True, text=True, check=False)
     time.sleep(wish["watched_s"])
     say("ended", at=mark.turn(), status=done.returncode, said=done.stderr)
 

@@ -21,7 +21,9 @@ PULSE_S = 5.0
 _UP_S = 240.0
 _SCENARIO_S = 180.0
 _LONG = {"on_ms": int(PULSE_S * 1000), "count": 1}
-_LOW = {"active_high": False}
+# Another pin, so that "off" of one kind of relay is not "on" of the other before its scenario begins.
+_LOW = _LONG | {"active_high": False, "pin": 18}
+_BARE = _LOW | {"pin": 23}
 _PAST_THE_PULSE_S = 5.5
 
 
@@ -41,12 +43,12 @@ class Scenario:
 
 SCENARIOS = (
     Scenario("start, active high", fires=False, watched_s=1.0),
-    Scenario("start, active low", deterrent=_LONG | _LOW, fires=False, watched_s=1.0),
-    Scenario("gpiozero's own start, active low", deterrent=_LONG | _LOW, fires=False, bare=True, watched_s=0.5),
+    Scenario("start, active low", deterrent=_LOW, fires=False, watched_s=1.0),
+    Scenario("gpiozero's own start, active low", deterrent=_BARE, fires=False, bare=True, watched_s=0.5),
     Scenario("one action", deterrent={"on_ms": 400, "off_ms": 200, "count": 3}, then="done", watched_s=1.0),
     Scenario("whole pulse", then="done", watched_s=1.0),
     Scenario("watch killed", (("host", "SIGKILL"),)),
-    Scenario("watch killed, active low", (("host", "SIGKILL"),), _LONG | _LOW),
+    Scenario("watch killed, active low", (("host", "SIGKILL"),), _LOW),
     Scenario("watch stopped", (("host", "SIGSTOP"),)),
     Scenario("SIGTERM to watch", (("host", "SIGTERM"),)),
     Scenario("SIGTERM to the guard", (("guard", "SIGTERM"),), then="restarted", watched_s=1.0),
@@ -67,12 +69,8 @@ class Seen:
     rescue: float | None
     ended: float
     pin: list[Change]  # since power-on
-    active_high: bool
+    on: Level
     told: dict[str, Any]
-
-    @property
-    def on(self) -> Level:
-        return Level.HIGH if self.active_high else Level.LOW
 
     @property
     def lit(self) -> list[tuple[float, float]]:
@@ -125,7 +123,7 @@ def _run(parts: Parts, initramfs: Path, persist: bool) -> Habit:
     ):
         begin = time.time()
         habit = Habit(machine, machine.wait("up", _UP_S))
-        habit.seen["power on and boot"] = _seen(machine, begin, habit.up["heard"], {}, active_high=True)
+        habit.seen["power on and boot"] = _seen(machine, begin, habit.up["heard"], _LONG, {})
         _calibrate(habit)
         for scenario in SCENARIOS:
             habit.seen[scenario.name] = _play(machine, scenario, "ended")
@@ -153,10 +151,10 @@ def _play(machine: Machine, scenario: Scenario, until: str) -> Seen:
     else:  # who has crashed says nothing; the record goes on
         told = machine.wait("fired", _SCENARIO_S)
         time.sleep(1.0 + _PAST_THE_PULSE_S)
-    return _seen(machine, begin, time.time(), told, active_high=scenario.deterrent.get("active_high", True))
+    return _seen(machine, begin, time.time(), scenario.deterrent, told)
 
 
-def _seen(machine: Machine, begin: float, end: float, told: dict[str, Any], *, active_high: bool) -> Seen:
+def _seen(machine: Machine, begin: float, end: float, deterrent: dict[str, Any], told: dict[str, Any]) -> Seen:
     writes = machine.trace.read()
     marks = [change.at for change in changes(writes, MARK) if begin < change.at <= end]
     if told.get("event") == "ended":
@@ -164,7 +162,8 @@ def _seen(machine: Machine, begin: float, end: float, told: dict[str, Any], *, a
     else:
         faults = marks[:1]
     struck, rescue = (*faults, None, None)[:2]
-    return Seen(begin, struck, rescue, end, changes(writes, PIN), active_high, told)
+    pin, on = deterrent.get("pin", PIN), Level.HIGH if deterrent.get("active_high", True) else Level.LOW
+    return Seen(begin, struck, rescue, end, changes(writes, pin), on, told)
 
 
 def table(free: Habit, kept: Habit) -> str:
