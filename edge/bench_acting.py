@@ -107,9 +107,9 @@ class _Tally:
 def bench_acting(config: Config, models: Path, seeds: int = 2, progress: Progress = lambda *_: None) -> dict[str, Any]:
     """Play each deterrent in day, dusk and night, with jays that leave in mid-pulse and jays that stay.
 
-    Returns `{bench, model, seeds, deterrents: {name: row}}`. Of a row: `visits_per_jay` is 1 where a jay stays one visitor
-    through a pulse; `false_visits` and `false_actions` are of nobody; `left_error_s` is how far the end of a visit is
-    from when its jay flew off; `again_s` is from the end of a pulse to the next order, against a jay that stayed.
+    Returns `{bench, model, seeds, deterrents: {name: row}}`. Of a row: `visits_per_jay` is 1 where a jay stays one
+    visitor through a pulse; `false_visits` and `false_actions` are of nobody; `left_error_s` is how far the end of a
+    visit is from when its jay flew off; `again_s` is from the end of a pulse to the next order, where a jay stayed.
     """
     champion = ModelStore(models, config.models).champion()
     rows = {}

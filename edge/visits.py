@@ -24,7 +24,8 @@ PART_GAP = 0.5  # near: within this part of its own size
 COAST_S = 0.4  # a thing out of sight is expected to go on for this long; a first box not confirmed by then was a blink
 COVERED_S = 2.0  # a thing behind another is believed there for this long
 STEADY = 0.5  # while a deterrent acts a box must be as large as this part of somebody to be him, and no larger
-REACH_BLIND = 3.0  # and who was out of sight then may have gone this far
+REACH_BLIND = 5.0  # and who was out of sight then may have gone this far
+WARY_S = 1.0  # for so long after a pulse also what is large must be seen for `BLINK_S`: figures come back in pieces
 STRANGE = 2  # so many answers in a row of the other kind, and it was another who was found there
 
 
@@ -38,6 +39,7 @@ class _Track:
         self.velocity = (0.0, 0.0)  # of the centre, per second
         self.frames = 1
         self.known = False
+        self.wary = False  # it came right after a pulse
         self.lost = False  # out of sight since a deterrent acts
         self.before: Visit | None = None  # as it was then, until who was found afterwards is recognised
         self.strange = 0  # answers that speak against that
@@ -73,7 +75,7 @@ class _Track:
         self.box = box
         self.frames += 1
         lasted = frame.media_time - self.visit.first_seen
-        self.known = self.known or box.area >= SMALL or lasted >= BLINK_S
+        self.known = self.known or (box.area >= SMALL and not self.wary) or lasted >= BLINK_S
         if self.lost:
             self.before, self.strange, self.lost = self.visit, 0, False
         self.seen_seq = frame.seq
@@ -104,6 +106,7 @@ class Visits:
         self._at: float | None = None
         self._favoured = False  # the last question was for a suspect
         self._disturbed = False  # the last frame was
+        self._disturbed_at = -math.inf  # media time
         self._parted: list[Visit] = []  # ended, and not yet told
         self.discarded = 0
 
@@ -122,6 +125,7 @@ class Visits:
             self._look_anew()
         self._disturbed = frame.disturbed
         if frame.disturbed:
+            self._disturbed_at = frame.media_time
             self._hold(() if motion.recalibrating else motion.boxes, frame)
             return ended
         if motion.recalibrating:
@@ -308,6 +312,7 @@ class Visits:
             ended = [replace(oldest.visit, left=False)] if oldest.known else []
         track = _Track(self._visit(box, frame), frame, Evidence(self._evidence, self._kinds))
         track.known = not self._confirm
+        track.wary = 0.0 <= frame.media_time - self._disturbed_at < WARY_S
         self._tracks.append(track)
         return ended
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from edge.clock import Ids
 from edge.config import CameraConfig, EvidenceConfig, LabelsConfig, MotionConfig, VisitConfig
@@ -63,7 +62,7 @@ class Yard:
     def _perch(self, picture: Image, at: float) -> None:
         side = 44
         top, left = round(0.8 * SIZE[1]), round(at * SIZE[0])
-        feathers: NDArray[np.uint8] = cv2.resize(self._feathers, (side, side))
+        feathers = np.asarray(cv2.resize(self._feathers, (side, side)), np.uint8)
         picture[top : top + side, left : left + side] = feathers
 
 

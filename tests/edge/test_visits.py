@@ -187,7 +187,7 @@ def _pulse(play: Play, seconds: float, *boxes: Box) -> None:
 def _acted_on(play: Play) -> str:
     """A jay came, was recognised, and is acted on. Returns its visit."""
     play.run(1, HERE)
-    (visit,) = play.visits.open
+    visit = play.visits.open[0]
     for _ in range(2):
         play.step(HERE)
         play.visits.weigh(visit.id, play.frame, JAY)
@@ -245,6 +245,17 @@ def test_nobody_becomes_a_visitor_by_a_pulse() -> None:
     _pulse(play, 1.0, HERE, THERE)
     play.step()
     assert play.all == []
+
+
+def test_pieces_right_after_a_pulse_are_not_at_once_somebody() -> None:
+    play = Play()
+    play.run(1)
+    _pulse(play, 1.0)
+    play.step(HERE)
+    play.step(HERE)
+    assert play.all == []
+    play.run(0.2, HERE)
+    assert len(play.all) == 1
 
 
 def test_after_a_pulse_two_new_frames_must_speak_for_a_threat() -> None:

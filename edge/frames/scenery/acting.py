@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.frames.scenery.light import lamplight
 from edge.values import Image
@@ -87,7 +88,7 @@ def _level(pulses: Sequence[Pulse], time: float, rise_s: float, fall_s: float) -
     return level * math.exp(-(time - at) / fall_s) if level else 0.0
 
 
-def _clipped(picture: np.ndarray) -> Image:
+def _clipped(picture: NDArray[np.floating]) -> Image:
     return np.asarray(np.clip(picture, 0, 255), np.uint8)
 
 
@@ -99,8 +100,8 @@ def _soaked(picture: Image, wet: float, seed: int) -> Image:
     for x, y, w, h in ((0.68, 0.74, 0.13, 0.06), (0.62, 0.58, 0.07, 0.08), (0.45, 0.80, 0.10, 0.03)):
         at = round((x + own.uniform(-0.03, 0.03)) * width), round(y * height)
         cv2.ellipse(cover, at, (round(w * width), round(h * height)), 0, 0, 360, 1.0, cv2.FILLED)
-    cover = cv2.GaussianBlur(cover, (0, 0), height / 90)
-    return _clipped(picture * (1.0 - 0.35 * wet * cover[:, :, None]))
+    soft = cv2.GaussianBlur(cover, (0, 0), height / 90)
+    return _clipped(picture * (1.0 - 0.35 * wet * soft[:, :, None]))
 
 
 def _sway(picture: Image, time: float, strength: float, seed: int) -> None:
@@ -134,7 +135,7 @@ def _stream(picture: Image, flying: float, time: float, random: np.random.Genera
         for (dx, dy), light in zip(away, random.integers(40, 150, 140), strict=True):
             at = round((x[-1] + dx) * width), round((y[-1] + dy) * height)
             cv2.line(water, at, (at[0] + round(dx * 0.2 * width), at[1] + round(0.02 * height)), int(light), 1)
-    _shine(picture, cv2.GaussianBlur(water, (0, 0), height / 360))
+    _shine(picture, np.asarray(cv2.GaussianBlur(water, (0, 0), height / 360), np.uint8))
 
 
 def _drip(picture: Image, dripping: float, random: np.random.Generator) -> None:
