@@ -14,11 +14,15 @@ from edge.bench import bench_models, bench_pipeline
 from edge.bench_faults import bench_faults
 from edge.bench_motion import bench_motion
 from edge.bench_scenes import bench_real, bench_scenes
+from edge.cli_bench_acting import acting
 from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption, err, home, out, print_json, say
 from edge.console import latency_table, scenes_table
 from edge.model_store import ModelStore
 
-app = typer.Typer(help="Measure on this machine: motion, models, pipeline, faults, scenes.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure on this machine: motion, models, pipeline, faults, scenes, acting.", no_args_is_help=True
+)
+app.command()(acting)
 
 ChampionOption = Annotated[str | None, typer.Option(metavar="BUNDLE", help="The model to time; default the champion.")]
 
