@@ -80,11 +80,11 @@ class Features:
     def _gather(self, cache: sqlite3.Connection, jobs: Sequence[Job], shape: tuple[int, ...]) -> NDArray[np.float32]:
         """All of them in a file without a name, so that they take room on disk and not in memory."""
         file = tempfile.TemporaryFile(dir=self._path.parent)  # noqa: SIM115 - lives as long as the array
-        file.truncate(max(int(np.prod(shape)) * 4, 1))
-        found: NDArray[np.float32] = np.memmap(file, np.float32, "r+", shape=shape)
-        for index, number, name in jobs:
+        for _, _, name in jobs:  # written, not mapped: a full disk is then an error, and no SIGBUS
             (value,) = cache.execute("SELECT value FROM feature WHERE name = ?", (name,)).fetchone()
-            found[index, number] = np.frombuffer(value, np.float32)
+            file.write(value)
+        file.flush()
+        found: NDArray[np.float32] = np.memmap(file, np.float32, "r", shape=shape)
         return found
 
     def _compute(
