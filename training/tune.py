@@ -49,7 +49,7 @@ def tune(
     optimizer = keras.optimizers.Adam(rate)
     learn = _learner(whole.model, optimizer, recipe.tune.smoothing)
     weights = class_weights(np.bincount(train[2], minlength=whole.model.outputs[0].shape[-1]), recipe.head.balance)
-    state, run = [*whole.model.variables, *optimizer.variables], _name(whole, recipe, train)
+    state, run = [*whole.model.variables, *optimizer.variables], _name(whole, recipe, train, judge)
     best, best_loss, best_epoch = whole.model.get_weights(), _loss(whole, recipe, judge), 0
     for epoch in range(1, epochs + 1):
         kept = folder / f"{run}-{epoch}.npz"
@@ -129,9 +129,12 @@ def _loss(whole: Network, recipe: Recipe, judge: Shown | None) -> float:
     return surprise(logits, judge[2])
 
 
-def _name(whole: Network, recipe: Recipe, train: Shown) -> str:
-    """Equal names mean the same run."""
-    facts = (whole.backbone.identity, recipe.model_dump_json(), *train[1], train[2].tolist())
+def _name(whole: Network, recipe: Recipe, train: Shown, judge: Shown | None) -> str:
+    """Equal names mean the same run: the pictures, which part of each, and their labels."""
+    facts = [whole.backbone.identity, recipe.model_dump_json()]
+    for pictures, hashes, right in (train, judge) if judge else (train,):
+        rows = zip(hashes, pictures, right.tolist(), strict=True)
+        facts += [repr([(digest, picture.box, picture.crop, label) for digest, picture, label in rows])]
     return f"tune-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
 
 
@@ -143,6 +146,7 @@ def _keep(state: Sequence[keras.Variable], path: Path) -> None:
         np.savez(unfinished, *[variable.numpy() for variable in state])
         unfinished.replace(path)
     except OSError as error:
+        unfinished.unlink(missing_ok=True)
         raise StateError(f"{path}: the state of tuning cannot be kept: {error}; make room and start again") from None
 
 

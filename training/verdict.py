@@ -83,9 +83,7 @@ def _costly(evaluation: Evaluation) -> list[str]:
 def _elsewhere(evaluation: Evaluation) -> list[str]:
     """Sources that cannot be told by a model that never saw them: it knows the places, not the animals."""
     means = {
-        source: recall.get("all", sum(recall.values()) / len(recall))
-        for source, recall in evaluation.without_source.items()
-        if recall
+        source: sum(recall.values()) / len(recall) for source, recall in evaluation.without_source.items() if recall
     }
     if not means or sum(means.values()) / len(means) >= _ELSEWHERE:
         return []

@@ -53,9 +53,9 @@ def visits_of(pictures: Sequence[Picture], read: NDArray[np.bool_]) -> list[Visi
             found.setdefault((picture.label, picture.group), []).append(place)
     visits = []
     for (label, _), inside in found.items():
-        moments = [pictures[place].wall for place in inside]
-        if all(moments):
-            inside = sorted(inside, key=lambda place: str(pictures[place].wall))
+        moments = {place: wall for place in inside if (wall := pictures[place].wall)}
+        if len(moments) == len(inside):
+            inside = sorted(inside, key=moments.__getitem__)
         else:
             inside = sorted(inside, key=lambda place: natural(pictures[place].path))
         visits.append(Visit(label, np.array(inside, np.int64), pictures[inside[0]]))
