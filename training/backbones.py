@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,13 +91,14 @@ def _fill(whole: keras.Model, trunk: keras.Model, kind: Kind, weights: Path) -> 
     """Weights for exactly what is used, or for more of the same network: to another usual cut, or to its end."""
     if not weights.is_file():
         raise Refused(f"{weights}: no file of weights there; give one made by Keras (.weights.h5)")
-    reached = [keras.Model(whole.input, whole.get_layer(name).output) for name in kind.cuts]
     why = ""
-    for model in (trunk, whole, *reached):
+    for end in dict.fromkeys((trunk.layers[-1].name, whole.layers[-1].name, *kind.cuts)):
+        model = keras.Model(whole.input, whole.get_layer(end).output)
         if trunk.layers[-1] not in model.layers:
             continue
         try:
-            model.load_weights(weights)
+            with warnings.catch_warnings(action="ignore", category=UserWarning):  # of each layer that is not there
+                model.load_weights(weights)
         except (ValueError, OSError, KeyError) as error:
             why = why or (str(error).strip().splitlines() or ["no reason given"])[0]
         else:

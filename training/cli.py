@@ -143,10 +143,11 @@ def fit(
     if mlflow:
         track.mirror(folder, record, mlflow, champion is None)
     summary = fitted.evaluation.summary() | {"bundle": str(fitted.path), "why": fitted.why, "seconds": fitted.seconds}
+    summary |= {"notes": fitted.notes}
     if as_json:
         print_json({"summary": summary})
         return
-    for note in dataset.notes:
+    for note in fitted.notes:
         say(f"note: {note}")
     table = Table("file", "invoke", "as Keras", "accuracy", "lost", "tflite-runtime 2.14", box=None, pad_edge=False)
     for one in fitted.converted:
@@ -184,10 +185,12 @@ def evaluate(
         from training.evaluation_page import write
 
         write(page, evaluation, dataset.pictures, model)
-    known = seen(model, [one.sha256 for one in dataset.prints])
+    known = int(seen(model, [one.sha256 for one in dataset.prints]).sum())
     if as_json:
-        print_json({"summary": evaluation.summary() | {"seen": known}})
+        print_json({"summary": evaluation.summary() | {"seen": known, "notes": dataset.notes}})
         return
+    for note in dataset.notes:
+        say(f"note: {note}")
     _print_recall(evaluation.summary())
     say(evaluation.verdict.text)
     if known:
@@ -278,7 +281,7 @@ def rescore(
     bundle: Annotated[Path, typer.Argument(help="Any bundle.")],
     archive: Annotated[Path, typer.Argument(help="Pictures: a folder, a state directory, a CSV, a COCO JSON.")],
     table: Annotated[Path, typer.Option("--out", help="A .csv or .parquet.")],
-    processes: Annotated[int, typer.Option(help="0: one for each core.")] = 0,
+    processes: Annotated[int, typer.Option(min=0, max=256, help="0: one for each core.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """What a bundle says to a whole archive, as the appliance would; goes on where it was interrupted."""

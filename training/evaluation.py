@@ -157,8 +157,9 @@ def evaluate(
 ) -> Evaluation:
     """Weigh the answers `scored.p`, float32[n, K] over `labels`, to n pictures; rows of NaN are counted as unread.
 
-    `rival`: another model's answers to the same pictures, and its labels. `learning_curve`: (training groups, balanced
-    accuracy per visit); `without_source`: recall of each source's labels by a model that never saw that source.
+    `rival`: another model's answers to the same pictures, NaN where they do not count, and its labels.
+    `learning_curve`: (training groups, balanced accuracy per picture); `without_source`: recall of each source's labels
+    by a model that never saw that source.
     """
     read = np.asarray(np.isfinite(scored.p).all(axis=1))
     places = {label: number for number, label in enumerate(labels)}
@@ -242,7 +243,7 @@ def _unknown(
 
 
 def _against(visits: Sequence[Visit], hit: NDArray[np.bool_], rival: tuple[Scored, Sequence[str]]) -> Paired | None:
-    """On visits of labels that both know; None where there is none."""
+    """On visits of labels that both know, of which the other has an answer to all; None where there is none."""
     scored, labels = rival
     places = {label: number for number, label in enumerate(labels)}
     both = [n for n, v in enumerate(visits) if v.label in places and np.isfinite(scored.p[v.places]).all()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.atomic import write_atomically
 from edge.bundle import Bundle, Golden
 from edge.errors import Refused, StateError
 from edge.evidence import Kinds
@@ -30,10 +29,11 @@ from training.evaluation import Evaluation, evaluate
 from training.evaluation_page import fill
 from training.features import Features, cache_folder
 from training.head import Head
-from training.pack import TAUGHT, manifest, pack, suggested_kinds
+from training.output import put
+from training.pack import TAUGHT, manifest, pack, seen, suggested_kinds
 from training.page import Page
 from training.recipe import Recipe
-from training.scoring import score
+from training.scoring import Scored, score
 from training.split import Part, check, counts, split
 from training.split import write as write_split
 from training.tune import Shown, tune
@@ -50,7 +50,10 @@ _CURVE = (0.125, 0.25, 0.5, 1.0)  # shares of the training groups for the learni
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What a fit made. `chosen`: what is in the bundle, and why; `seconds`: how long each step took."""
+    """What a fit made. `why`: the reason for the file that was chosen; `hashes`: see `Fit.facts`.
+
+    `strength` is the head's; `seconds`: how long each step took; `notes` are for the owner.
+    """
 
     bundle: Bundle
     path: Path
@@ -60,6 +63,7 @@ class Fitted:
     hashes: dict[str, str]
     strength: float
     seconds: dict[str, float]
+    notes: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -90,6 +94,7 @@ class Fit:
         self.labels = dataset.labels
         self._kinds = Kinds(self.labels, suggested_kinds(self.labels, recipe.labels))
         self._hashes = [one.sha256 for one in dataset.prints]
+        self._notes = [*dataset.notes]
         place = {label: number for number, label in enumerate(self.labels)}
         self._right = np.array([place[picture.label] for picture in dataset.pictures])
         self._ready_out()
@@ -118,16 +123,16 @@ class Fit:
         with self._clock("packing"):
             bundle = self._pack(chosen, evaluation)
         path, seconds = self._out / bundle.manifest.file_name, self._clock.seconds
-        fitted = Fitted(bundle, path, evaluation, tuple(converted), why, self.facts, head.strength, seconds)
+        notes = tuple(self._notes)
+        fitted = Fitted(bundle, path, evaluation, tuple(converted), why, self.facts, head.strength, seconds, notes)
         self._page(fitted)
         return fitted
 
     def _ready_out(self) -> None:
         """An earlier fit's results are replaced, nobody else's."""
         try:
-            others = [
-                path for path in self._out.glob(f"*{SUFFIX}") if not path.name.startswith(f"{self._recipe.name}-")
-            ]
+            bundles = self._out.glob(f"*{SUFFIX}")
+            others = [path for path in bundles if path.name.rpartition("-")[0] != self._recipe.name]
         except OSError as error:
             raise StateError(f"{self._out}: cannot be used: {error.strerror}") from None
         if others:
@@ -138,11 +143,7 @@ class Fit:
         shares = self._recipe.data
         self._parts = split(self._dataset, self._dataset.alike, shares.validation, shares.test)
         check(self._dataset, self._parts, self._dataset.alike)
-        try:
-            self._out.mkdir(parents=True, exist_ok=True)
-            write_split(self._out / "split.csv", self._dataset, self._parts)
-        except OSError as error:
-            raise StateError(f"{self._out}: cannot be written: {error.strerror}") from None
+        write_split(self._out / "split.csv", self._dataset, self._parts)
 
     def _of(self, *parts: Part) -> Places:
         return np.array([place for place, part in enumerate(self._parts) if part in parts], np.int64)
@@ -215,7 +216,6 @@ class Fit:
         """The chosen file, run as the appliance runs it, on everything held out."""
         pictures = self._pictures(self._of(Part.TEST))
         scored = score(self._apart(chosen), pictures, progress=self._progress)
-        rival = score(champion, pictures, progress=self._progress) if champion else None
         return evaluate(
             pictures,
             scored,
@@ -224,8 +224,20 @@ class Fit:
             self._recipe.evidence,
             learning_curve=self._curve(vectors[:, :1], head),
             without_source=self._without_sources(vectors[:, :1], head),
-            rival=(rival, champion.labels) if rival is not None and champion else None,
+            rival=(self._rival(champion, pictures), champion.labels) if champion else None,
         )
+
+    def _rival(self, champion: Bundle, pictures: Sequence[Picture]) -> Scored:
+        """Its answers to what is held out, but for pictures that taught it: those would flatter it."""
+        taught = seen(champion, [self._hashes[place] for place in self._of(Part.TEST)])
+        if taught.any():
+            self._notes.append(
+                f"{champion.name} {champion.version} was taught {taught.sum()} of the {len(taught)} held-out pictures: "
+                "the two are compared on the visits it has not seen"
+                + (", of which there is none" if taught.all() else "")
+            )
+        said = score(champion, pictures, progress=self._progress)
+        return replace(said, p=np.where(taught[:, None], np.float32(np.nan), said.p))
 
     def _curve(self, vectors: Vectors, like: Head) -> list[tuple[int, float]]:
         """(training groups, balanced accuracy on the test set) of heads trained on ever more of the groups.
@@ -284,7 +296,7 @@ class Fit:
         return f"{held}; the one in the bundle was then trained on all" if self._recipe.data.refit else held
 
     def _pack(self, chosen: Converted, evaluation: Evaluation) -> Bundle:
-        """Into a folder of its own first: an earlier bundle goes only when the new one is there."""
+        """An earlier bundle goes only when the new one is there."""
         held = self._pictures(self._of(Part.TEST))
         made = self._manifest(chosen, evaluation)
         report = {
@@ -304,7 +316,7 @@ class Fit:
         page = Page(fitted.path.stem, f"Judged by {counted}, run as the appliance runs it. {self._on().capitalize()}.")
         fill(page, fitted.evaluation, self._pictures(self._of(Part.TEST)), fitted.bundle.manifest.input.crop.margin)
         page.heading("How it was made")
-        for note in self._dataset.notes:
+        for note in fitted.notes:
             page.text(note)
         page.table(
             ("file", "MB", "ms a picture here", "same label as Keras", "accuracy", "lost", "tflite-runtime 2.14"),
@@ -319,7 +331,7 @@ class Fit:
         page.table(("step", "seconds"), fitted.seconds.items(), f"The head: strength {fitted.strength:g}.")
         page.write(self._out / "report.html")
         text = json.dumps(fitted.evaluation.json() | {"why": fitted.why}, ensure_ascii=False, indent=1)
-        write_atomically(self._out / "report.json", text.encode())
+        put(self._out / "report.json", text)
 
     def _taught_by(self) -> set[str]:
         """Hashes of the pictures that what is packed has been trained on."""

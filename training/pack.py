@@ -33,10 +33,10 @@ TAUGHT = "pictures.sha256"
 """The part of a bundle's report that names, by the hashes of their files, the pictures that taught it."""
 
 
-def seen(bundle: Bundle, hashes: Sequence[str]) -> int:
-    """How many of these pictures taught the bundle's model: of them its figures say nothing."""
+def seen(bundle: Bundle, hashes: Sequence[str]) -> NDArray[np.bool_]:
+    """Which of these pictures taught the bundle's model, bool[n]: of them its figures say nothing."""
     taught = set(bundle.report.get(TAUGHT, b"").decode().split())
-    return sum(digest in taught for digest in hashes)
+    return np.array([digest in taught for digest in hashes], bool)
 
 
 def laptop_key(path: Path | None = None) -> keys.SigningKey:
@@ -118,7 +118,7 @@ def pack(
 
 
 def repack(bundle: Bundle, recipe: Recipe, out: Path, key: keys.SigningKey) -> Bundle:
-    """The same model under the recipe's kinds, as a new version. Raises `BundleError`."""
+    """The same model under the recipe's kinds, as a new version. Raises `BundleError`, `StateError`."""
     now = datetime.now(UTC)
     made = bundle.manifest.model_copy(
         update={
@@ -132,7 +132,10 @@ def repack(bundle: Bundle, recipe: Recipe, out: Path, key: keys.SigningKey) -> B
             },
         }
     )
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(f"{out}: cannot be used: {error.strerror}") from None
     return write(out / made.file_name, made, bundle.model, bundle.golden, key, bundle.report)
 
 

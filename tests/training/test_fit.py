@@ -67,6 +67,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in range(7):
             crops = cut(Take("day", 300 + seed, seconds=34.0, fps=1.5, size=(640, 360)), spec)
             for number, (picture, label) in enumerate(zip(crops.pictures, crops.labels, strict=True)):
+                if LABELS[label] == "hen" and number % 4:
+                    continue  # of hens there are more than are needed
                 name = f"{seed}-{number}.png"
                 cv2.imwrite(str(folder / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
                 visit = f"{seed}-{LABELS[label]}-{number // 6}"
@@ -175,6 +177,9 @@ def test_a_second_fit_computes_no_features_and_says_the_same(
     assert first.model == second.model
     assert first.manifest.calibration == second.manifest.calibration
     assert first.manifest.data == second.manifest.data
+    summary = json.loads(done.stdout.splitlines()[-1])["summary"]
+    assert "compared on the visits it has not seen, of which there is none" in summary["notes"][-1]
+    assert json.loads((out / "report.json").read_text())["rival"] is None, "with refit it was taught what is held out"
 
 
 def registered(runs: Path, name: str, alias: str) -> str:
@@ -225,14 +230,31 @@ def test_recipes_that_are_refused(change: str, why: str, tmp_path: Path, picture
     assert not (tmp_path / "out").exists()
 
 
-def test_weights_of_another_network_are_refused(fitted: Path, pictures: Path, weights: Path, cache: Path) -> None:
-    recipe = fitted.parent / "other.toml"
-    recipe.write_text(RECIPE.replace("width = 0.35", "width = 1.0"))
-    folder = fitted.parent / "other"
-    done = train("fit", recipe, "--data", pictures, "--weights", weights, "--out", folder, cache=cache)
-    assert done.returncode == 2
-    assert "not the weights of mobilenet_v2" in done.stderr
-    assert not list(folder.glob("*.gander")) if folder.exists() else True
+def test_weights_of_another_network_are_refused(pictures: Path, weights: Path, tmp_path: Path) -> None:
+    from training.dataset import read
+    from training.fit import Fit
+    from training.recipe import load
+
+    (tmp_path / "other.toml").write_text(RECIPE.replace("width = 0.35", "width = 1.0"))
+    fit = Fit(
+        load(tmp_path / "other.toml"), read(pictures), tmp_path / "out", keys.generate(tmp_path / "key", "laptop")
+    )
+    with pytest.raises(Refused, match="not the weights of mobilenet_v2") as refused:
+        fit.run(weights)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_the_bundle_of_another_recipe_is_refused(pictures: Path, tmp_path: Path) -> None:
+    from training.dataset import Dataset
+    from training.fit import Fit
+    from training.recipe import Recipe
+
+    key = keys.generate(tmp_path / "key", "laptop")
+    (tmp_path / "small-night-20260501.120000.gander").write_bytes(b"of another")
+    with pytest.raises(Refused, match=r"holds small-night-20260501\.120000\.gander of another recipe"):
+        Fit(Recipe(name="small"), Dataset(pictures, "table", ()), tmp_path, key)
+    Fit(Recipe(name="small-night"), Dataset(pictures, "table", ()), tmp_path, key)
 
 
 def test_a_full_disk_is_said_and_nothing_is_lost(
@@ -260,13 +282,13 @@ def test_backbones_are_cut_where_wanted(tmp_path: Path) -> None:
 
     whole = keras.applications.InceptionV3(weights=None, include_top=False, input_shape=(96, 96, 3))
     whole.save_weights(tmp_path / "all.weights.h5")
-    part = keras.Model(whole.input, whole.get_layer("mixed8").output)
-    part.save_weights(tmp_path / "mixed8.weights.h5")
+    parts = {at: keras.Model(whole.input, whole.get_layer(at).output) for at in ("mixed10", "mixed8", "mixed7")}
+    parts["mixed8"].save_weights(tmp_path / "mixed8.weights.h5")
     for at, channels, file in (("mixed10", 2048, "all"), ("mixed8", 1280, "mixed8"), ("mixed7", 768, "mixed8")):
         made = build(BackboneRecipe(kind="inception_v3", cut=at, size=96), tmp_path / f"{file}.weights.h5")
         assert made.trunk.output_shape[-1] == channels
-        first = next(layer for layer in made.trunk.layers if layer.weights).get_weights()[0]
-        assert np.array_equal(first, next(layer for layer in whole.layers if layer.weights).get_weights()[0])
+        for ours, saved in zip(made.trunk.get_weights(), parts[at].get_weights(), strict=True):
+            assert np.array_equal(ours, saved)
     for at, file, why in (("mixed10", "mixed8", "not the weights"), ("mixed11", "all", "no layer 'mixed11'")):
         with pytest.raises(Refused, match=why):
             build(BackboneRecipe(kind="inception_v3", cut=at, size=96), tmp_path / f"{file}.weights.h5")
@@ -283,8 +305,12 @@ def test_tuning_learns_and_goes_on_where_it_was(
     first, second = sorted((cache / "features").glob("tune-*.npz"))
     kept, when = second.read_bytes(), first.stat().st_mtime_ns
     second.unlink()  # as if it had been interrupted in the second epoch
-    done = train("fit", recipe, "--data", pictures, "--weights", weights, "--out", tmp_path / "b", cache=cache)
+    words = ("--data", pictures, "--weights", weights, "--champion", bundle_of(tmp_path / "a"))
+    done = train("fit", recipe, *words, "--out", tmp_path / "b", "--json", cache=cache)
     assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads((tmp_path / "b" / "report.json").read_text())
+    assert report["rival"]["n"] == report["visits"], "it has been taught nothing that is held out"
+    assert report["rival"]["difference"] == 0.0
     assert first.stat().st_mtime_ns == when
     assert (
         verify(bundle_of(tmp_path / "a"), [laptop(cache)]).model
