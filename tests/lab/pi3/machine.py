@@ -113,8 +113,9 @@ def started(parts: Parts, initramfs: Path, folder: Path, *, persist: bool) -> It
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
         stack.callback(process.wait)
         stack.callback(process.kill)
-        streams = [stack.enter_context(_connected(path, process, folder / "errors")) for path in (console, monitor)]
-        machine = Machine(process, Trace(trace), *streams, folder / "log")
+        talk = stack.enter_context(_connected(console, process, folder / "errors"))
+        asking = stack.enter_context(_connected(monitor, process, folder / "errors"))
+        machine = Machine(process, Trace(trace), talk, asking, folder / "log")
         _until_prompt(machine.monitor)
         machine.monitor.sendall(b"cont\n")  # power: only now, when everybody watches
         _until_prompt(machine.monitor)
