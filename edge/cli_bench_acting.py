@@ -34,7 +34,8 @@ def acting(
     for name, row in summary["deterrents"].items():
         left, again = row["left_error_s"] or {}, row["again_s"] or {}
         say(
-            f"{name}: {row['pulses']} pulses, {row['false_visits']} visits and {row['false_actions']} actions of nobody; "
-            f"{row['acted']} of {row['jays']} jays acted on, {row['visits_per_jay']} visits each; end of a visit wrong by "
-            f"{left.get('p50', '-')} s, at most {left.get('max', '-')}; next order {again.get('p50', '-')} s after a pulse"
+            f"{name}: {row['pulses']} pulses; {row['false_visits']} visits and {row['false_actions']} actions of nobody"
         )
+        say(f"  {row['acted']} of {row['jays']} jays acted on, {row['visits_per_jay']} visits each")
+        say(f"  end of a visit wrong by {left.get('p50', '-')} s, at most {left.get('max', '-')} s")
+        say(f"  next order {again.get('p50', '-')} s after a pulse, at most {again.get('max', '-')} s")

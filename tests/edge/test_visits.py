@@ -76,7 +76,7 @@ def test_two_frames_are_a_visit_and_its_onset_is_the_first() -> None:
     play.run(1)
     onset = play.seq
     play.step(HERE)
-    assert play.visits.open == ()
+    assert not play.visits.open
     play.step(HERE)
     (visit,) = play.visits.open
     assert visit.first_seen == pytest.approx(onset / FPS)

@@ -71,8 +71,13 @@ def _round(daemon: Daemon, yard: Yard, actions: int) -> float:
 def test_a_pulse_is_seen_through(start: Callable[..., Daemon], yard: tuple[Yard, MjpegCamera]) -> None:
     """One visit each, acted on again where it stays, told with its true end; nothing else moves but the deterrent."""
     scene, served = yard
-    pattern = ("deterrent.0.on_ms=1500", "deterrent.0.count=1", "deterrent.0.cooldown_s=2.5", "visits.gap_s=1.5")
-    kind = ("deterrent.0.kind=water", "deterrent.0.near_residents=fire", "policy.person_veto_s=0")
+    pattern = ("deterrent.0.on_ms=1200", "deterrent.0.count=1", "deterrent.0.cooldown_s=2.5", "visits.gap_s=1")
+    kind = (
+        "deterrent.0.kind=water",
+        "deterrent.0.near_residents=fire",
+        "policy.person_veto_s=0",
+        "policy.escalate_after_s=1",
+    )
     where = (f"camera.0.source={served.address}", f"camera.0.fps={FPS}", "camera.0.lag_s=0.5")
     daemon = start(*pattern, *kind, *where, film=None)
     scene.daemon = daemon
@@ -85,7 +90,7 @@ def test_a_pulse_is_seen_through(start: Callable[..., Daemon], yard: tuple[Yard,
         scene.show = show
         left.append(_round(daemon, scene, actions))
         daemon.wait(lambda number=number: len(daemon.events("visit")) >= number)  # type: ignore[misc]
-        time.sleep(1.0)
+        time.sleep(0.5)
     visits = daemon.events("visit")
     assert [visit["visit"]["actions"] for visit in visits] == [2, 1, 1], "who stays is the same visitor, and acted on"
     assert len(daemon.events("action")) == len(daemon.pulses()) == 4, "no lamp, strobe or jet is acted on"

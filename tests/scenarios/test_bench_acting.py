@@ -1,4 +1,4 @@
-"""The yard that answers orders: its light follows the pattern, its jays the light, and the count is against the truth."""
+"""The yard that answers orders: its light follows the pattern, its jays the light; counted against the truth."""
 
 from __future__ import annotations
 
