@@ -92,7 +92,7 @@ def _factory(stack: contextlib.ExitStack) -> Any:
     """gpiozero's pins: what GPIOZERO_PIN_FACTORY names, else lgpio and never a fallback that nobody chose."""
     from gpiozero import Device
 
-    if os.environ.get("GPIOZERO_PIN_FACTORY", "lgpio") != "lgpio":
+    if os.environ.get("GPIOZERO_PIN_FACTORY", "lgpio").lower() != "lgpio":  # gpiozero takes capitals too
         Device.ensure_pin_factory()
         return Device.pin_factory
     # lgpio changes to this directory and leaves a pipe in it.
