@@ -126,7 +126,9 @@ class Pico:
         while "HELLO" not in said and self.now < until:
             self.send("0 STATE")
             said = self.order(run=100, until="HELLO")
-        words = next(words for words in lines(said) if words[0] == "HELLO")[1:]
+        while more := self.run(30):  # asked more than once, it answers more than once
+            said += more
+        words = [words for words in lines(said) if words[0] == "HELLO"][-1][1:]
         self.session, self.seq, self.tick = words[2], int(words[4]), (self.now, int(words[3]))
         return words
 
