@@ -28,7 +28,7 @@ VERBS = {
     "edge.cli_bench": ("bench",),
 }
 """Where the verbs are, in the order people read them. Each module has them in an `app`."""
-READS_MUCH = frozenset({"visits", "effect", "export", "backup", "restore", "doctor"})
+READS_MUCH = frozenset({"effect", "export", "backup", "restore"})
 """These give way to a running watch, and do so before they import anything."""
 _MODULES = {verb: module for module, verbs in VERBS.items() for verb in verbs}
 

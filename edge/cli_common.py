@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -93,10 +92,8 @@ def command(config: Config, state: Path, verb: str, /, **arguments: Any) -> str:
 
 
 def give_way() -> None:
-    """Let a running watch go first, always: this process only has what nobody else wants of the processor."""
+    """Let a running watch go first. Not to the very last: this work must also end beside one that is always busy."""
     os.nice(10)
-    with contextlib.suppress(OSError):  # where that is not allowed, nice must do
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def enter(app: typer.Typer) -> None:

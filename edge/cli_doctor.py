@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption, home, out, print_json, say
+from edge.cli_common import ConfigOption, JsonOption, SetOption, StateOption, give_way, home, out, print_json, say
 from edge.doctor import examine
 from edge.health import Finding
 
@@ -27,6 +27,8 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Look everything over, and say what to do. Exit status 1 where something is broken. Moves and writes nothing."""
+    if full:
+        give_way()
     chosen, folder = home(config, state, overrides)
     counts = {"ok": 0, "advice": 0, "problem": 0}
     for finding in examine(chosen, folder, full):
