@@ -26,7 +26,7 @@ PACKAGES = (
 SCRIPT = """
 set -eu
 apt-get clean
-echo "deb-src http://deb.debian.org/debian $1 main" > /etc/apt/sources.list.d/sources.list
+sed 's/^deb /deb-src /' /etc/apt/sources.list > /etc/apt/sources.list.d/sources.list
 apt-get update -q=2
 cd /opt
 apt-get source -q=2 micropython
@@ -133,7 +133,7 @@ def _build_micropython(parts: Parts) -> None:
     for name in ("etc/ssl/certs/ca-certificates.crt", "etc/resolv.conf"):
         if (Path("/") / name).exists():  # what the host trusts and asks, the tree must too
             shutil.copyfile(Path("/") / name, root / name)
-    _do("chroot", str(root), "sh", "-c", SCRIPT, "build", SUITE)
+    _do("chroot", str(root), "sh", "-c", SCRIPT)
     for part in (parts.micropython, parts.mpy_cross):
         shutil.copy(root / "opt" / part.name, part)
     shutil.rmtree(root)  # gigabytes, and nothing more is needed of it
