@@ -16,6 +16,9 @@ from typing import Protocol
 REPLAY_START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _STA_UNSYNC = 0x0040  # <sys/timex.h>
+_MODULE = Path("/sys/class/rtc/rtc0/since_epoch")
+_AGREE_S = 300.0
+_SECOND_NS = 1_000_000_000
 
 
 class Clock(Protocol):
@@ -31,20 +34,29 @@ class Clock(Protocol):
 
 
 class LiveClock:
-    """The system's clock. Whether it is known is asked of the kernel at most once a second."""
+    """The system's clock: known when the kernel says it is synchronised, or a real-time clock with a battery agrees.
 
-    def __init__(self) -> None:
-        self._known = False
-        self._asked_ns = 0
+    The kernel is asked at most once a second, the module, which answers slowly, once a minute.
+    """
+
+    def __init__(self, module: Path = _MODULE) -> None:
+        self._module = module
+        self._known = self._agrees = False
+        self._asked_ns = self._read_ns = 0
 
     def wall(self, media_time: float) -> datetime:
         return datetime.now(UTC)
 
     def known(self) -> bool:
         now = time.monotonic_ns()
-        if not self._asked_ns or now - self._asked_ns > 1_000_000_000:
-            self._asked_ns, self._known = now, _synchronised()
+        if not self._asked_ns or now - self._asked_ns > _SECOND_NS:
+            self._asked_ns, self._known = now, _synchronised() or self._by_module(now)
         return self._known
+
+    def _by_module(self, now: int) -> bool:
+        if not self._read_ns or now - self._read_ns > 60 * _SECOND_NS:
+            self._read_ns, self._agrees = now, _agrees(self._module)
+        return self._agrees
 
 
 class ReplayClock:
@@ -69,6 +81,15 @@ def _synchronised() -> bool:
         return state not in (-1, 5) and not status & _STA_UNSYNC
     except (AttributeError, OSError):
         return datetime.now(UTC).year >= 2026
+
+
+def _agrees(module: Path) -> bool:
+    """Whether a real-time clock shows about the system's time. One without a battery begins in 1970 or 2000."""
+    try:
+        seconds = int(module.read_text())
+    except (OSError, ValueError):
+        return False
+    return seconds > REPLAY_START.timestamp() and abs(time.time() - seconds) < _AGREE_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,3 +60,13 @@ def test_the_live_clock_is_utc_and_says_whether_it_is_set() -> None:
     clock = LiveClock()
     assert abs((clock.wall(0.0) - datetime.now(UTC)).total_seconds()) < 5
     assert clock.known() in (True, False)
+
+
+def test_a_clock_with_a_battery_is_believed_where_it_agrees(tmp_path: Path) -> None:
+    module = tmp_path / "since_epoch"
+    synchronised = LiveClock(module).known()  # there is no module yet: what the kernel says
+    for shows, agrees in ((time.time() + 20, True), (time.time() - 3600, False), (946684800, False)):
+        module.write_text(f"{round(shows)}\n")
+        assert LiveClock(module).known() is (synchronised or agrees), shows
+    module.write_text("nonsense")
+    assert LiveClock(module).known() is synchronised

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.bench_scenes import Part, Tally, _began, _comings, _phantom, _play, unlimited, bench_real
+from edge.bench_scenes import Part, Tally, _began, _comings, _phantom, _play, bench_real, unlimited
 from edge.config_file import load
 from edge.frames.scenery.weather import WEATHER
 from edge.frames.synthetic import NIGHTS, SyntheticSource
