@@ -9,8 +9,6 @@ import machine  # type: ignore[import-not-found]
 import micropython  # type: ignore[import-not-found]
 
 from firmware import settings
-from firmware.check import option, wiring
-from firmware.deterrent import ticks_diff
 
 WATCHDOG_MS = 500
 """A program that hangs is reset after so long. A turn of the loop takes 10 ms, collecting garbage not much more."""
@@ -31,7 +29,10 @@ def all_off() -> None:
         machine.Pin(about["pin"], machine.Pin.OUT, value=not about.get("active_high", True))
 
 
-all_off()
+all_off()  # before the rest is even compiled, which takes the Pico a while
+
+from firmware.check import option, wiring  # noqa: E402
+from firmware.deterrent import ticks_diff  # noqa: E402
 
 
 class Relay:
