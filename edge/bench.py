@@ -111,7 +111,7 @@ def lifted(config: Config) -> Config:
         raise ConfigError("deterrent: the bench needs one to time its orders")
     never = 10**9
     light = config.deterrent[0].model_copy(update={"on_ms": 10, "off_ms": 0, "count": 1, "cooldown_s": 0.0})
-    limits = {"per_visit": never, "per_hour": never, "per_day": never, "settle_s": 0.0}
+    limits = {"per_visit": never, "per_hour": never, "per_day": never, "settle_s": 0.0, "escalate_after_s": 0.0}
     return config.model_copy(
         update={
             "labels": LabelsConfig(threat=["*"]),
