@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sqlite3
 import tarfile
 from collections.abc import Callable
@@ -57,7 +58,7 @@ def content(state: Path) -> dict[str, str]:
     for path in sorted(state.rglob("*")):
         name = str(path.relative_to(state))
         if path.suffix == ".db":
-            with sqlite3.connect(path) as connection:
+            with closing(sqlite3.connect(path)) as connection:
                 found[name] = hashlib.sha256("\n".join(connection.iterdump()).encode()).hexdigest()
         elif path.is_file() and path.suffix not in (".db-wal", ".db-shm", ".lock") and path.name != "lock":
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -181,18 +182,12 @@ def test_a_cut_or_altered_file_is_refused(tar: Path, tmp_path: Path, data: st.Da
         assert not cut
         assert content(new) == content(_restored(tar, tmp_path / "good"))
         for path in (new, tmp_path / "good"):
-            _remove(path)
+            shutil.rmtree(path)
 
 
 def _restored(tar: Path, state: Path) -> Path:
     restore(state, tar)
     return state
-
-
-def _remove(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
-    folder.rmdir()
 
 
 Members = dict[str, tuple[tarfile.TarInfo, bytes]]
