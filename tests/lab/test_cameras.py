@@ -131,21 +131,22 @@ def test_a_restream_that_is_late_cut_frozen_and_restarted(restream: Server, stat
     with watching(state, source, "policy.initial_mode=armed") as watch:
         watch.until(lambda camera: "connection refused" in camera["trouble"])
         restream.start()
-        assert watch.delivers()["reopened"] == 0
+        first = watch.delivers()["reopened"]
 
         restream.kill()
         watch.until(lambda camera: camera["trouble"] != "")
         restream.start()
-        assert watch.delivers()["reopened"] == 1
+        again = watch.delivers()["reopened"]
+        assert again > first
 
         restream.freeze()
         watch.until(lambda camera: "no picture for 2 s" in camera["trouble"])
         restream.kill()
         restream.start()
-        assert watch.delivers()["reopened"] == 2
+        assert watch.delivers()["reopened"] > again
         restarted = len(kept(state, "visit_started"))
         watch.until(lambda camera: len(kept(state, "visit_started")) > restarted)
-    assert kept(state, "action"), "it deterred on the way"
+        watch.until(lambda camera: bool(kept(state, "action")))
     log = (state.parent / "log").read_text()
     assert log.count("\n") < 20, log
 
@@ -167,13 +168,13 @@ def test_an_rtsp_camera_with_a_password_that_is_frozen_and_restarted(kind: str, 
         with watching(state, source, f'camera.0.credentials="{secret}"') as watch:
             watch.until(lambda camera: "check user and password" in camera["trouble"])
             secret.write_text("hen:b@d/word\n")
-            assert watch.delivers()["reopened"] == 0
+            first = watch.delivers()["reopened"]
             server.freeze()
             watch.until(lambda camera: "no picture for 2 s" in camera["trouble"])
             server.kill()
             watch.until(lambda camera: "connection refused" in camera["trouble"])
             server.start()
-            assert watch.delivers()["reopened"] == 1
+            assert watch.delivers()["reopened"] > first
     finally:
         server.kill()
     said = (state.parent / "log").read_text() + (state.parent / "events.jsonl").read_text()
