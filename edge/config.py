@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from edge.config_base import Fraction, Hours, Name, Polygon, Section
+from edge.config_feed import JsonlConfig, MqttConfig, NotifyConfig, XConfig
 from edge.hours import parse, uses_sun
 
 MOST_HARM_S = 600.0
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
-
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-Polygon = Annotated[list[tuple[Fraction, Fraction]], Field(min_length=3, max_length=64)]
-
-
-def _hours(text: str) -> str:
-    if text:
-        parse(text)
-    return text
-
-
-Hours = Annotated[str, AfterValidator(_hours)]
 
 
 class NodeConfig(Section):
@@ -238,58 +222,6 @@ class MediaConfig(Section):
     min_free: Fraction = Field(0.15, description="Share of the disk that stays free: below it no picture is saved")
 
 
-class MqttConfig(Section):
-    """MQTT 5, or 3.1.1 where the broker has no 5. On as soon as there is a host."""
-
-    host: str = Field("", max_length=253, description="Broker; empty: none (on a desk, an embedded one)")
-    port: int = Field(0, ge=0, le=65535, description="0: 8883 with TLS, 1883 without")
-    tls: bool | None = Field(
-        None, description="Unset: on, but for a broker on this machine. false: plain, also on a LAN"
-    )
-    version: Literal["", "5", "3.1.1"] = Field("", description="Of MQTT; empty: 5, or 3.1.1 where the broker has no 5")
-    ca: str = Field("", description="File of the certificate authority; empty: the system's")
-    certificate: str = Field("", description="File of the client certificate, where the broker asks for one")
-    key: str = Field("", description="File of its private key")
-    user: str = Field("", description="User name")
-    password_file: str = Field("", description="File holding the password")
-    root: Annotated[str, Field(pattern=r"^[^#+/\x00]+(/[^#+/\x00]+)*$")] = Field(
-        "gander", description="First of topics"
-    )
-    commands: bool = Field(True, description="Obey commands that come by MQTT")
-    ignore_s: float = Field(5.0, ge=0.0, le=60.0, description="Commands are ignored for so long after connecting")
-    late_s: float = Field(60.0, ge=1.0, le=86400.0, description="Older events go to event/late, not to event")
-    images: bool = Field(True, description="Publish the last visitor's picture, where media.publish_people lets it")
-
-    @model_validator(mode="after")
-    def _pairs(self) -> MqttConfig:
-        if self.password_file and not self.user:
-            raise ValueError("user: a password_file needs one")
-        if bool(self.certificate) != bool(self.key):
-            raise ValueError("certificate and key: give both, or neither")
-        if not self.secure and (self.ca or self.certificate):
-            raise ValueError("tls: ca and certificate are of no use without it; set tls = true")
-        return self
-
-    @property
-    def local(self) -> bool:
-        """Whether the broker is on this machine."""
-        return self.host == "localhost" or self.host == "::1" or self.host.startswith("127.")
-
-    @property
-    def secure(self) -> bool:
-        return not self.local if self.tls is None else self.tls
-
-    @property
-    def service(self) -> int:
-        """The port that is meant."""
-        return self.port or (8883 if self.secure else 1883)
-
-
-class JsonlConfig(Section):
-    path: str = Field("", description="File every event is appended to, one JSON object a line; empty: none")
-    max_mb: int = Field(100, ge=1, le=10**5, description="Beyond, the file is kept once as FILE.1 and begun anew")
-
-
 class Config(Section):
     """The whole of `gander.toml`."""
 
@@ -307,6 +239,8 @@ class Config(Section):
     media: MediaConfig = MediaConfig()
     mqtt: MqttConfig = MqttConfig()
     jsonl: JsonlConfig = JsonlConfig()
+    x: XConfig = XConfig()
+    notify: list[NotifyConfig] = Field([], max_length=16)
 
     @model_validator(mode="after")
     def _distinct(self) -> Config:
@@ -314,6 +248,7 @@ class Config(Section):
             ("camera.id", [c.id for c in self.camera]),
             ("deterrent.id", [d.id for d in self.deterrent]),
             ("deterrent.channel", [d.channel for d in self.deterrent]),
+            ("notify.name", [n.name for n in self.notify]),
             ("deterrent.pin", [d.pin for d in self.deterrent if self.controller.kind != "serial"]),
         ):
             if len(set(values)) < len(values):
@@ -327,6 +262,9 @@ class Config(Section):
             raise ValueError(
                 f"deterrent {sunny[0]!r}: quiet hours by the sun need node.latitude and node.longitude, in degrees"
             )
+        for sink in (self.x, *self.notify):
+            if sink.quiet_hours and uses_sun(*parse(sink.quiet_hours)) and not self.node.place:
+                raise ValueError("quiet_hours by the sun need node.latitude and node.longitude, in degrees")
         if self.models.deadline_ms >= self.policy.budget_ms:
             raise ValueError(
                 f"models.deadline_ms = {self.models.deadline_ms} must be below policy.budget_ms = "

@@ -7,11 +7,12 @@ import os
 import tomllib
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from edge.config import Config, Section
+from edge.config import Config
+from edge.config_base import Section
 from edge.errors import ConfigError
 
 
@@ -99,12 +100,15 @@ def example() -> str:
     for name, info in Config.model_fields.items():
         value = info.get_default(call_default_factory=True)
         many = isinstance(value, list)
-        section = value[0] if many else value
-        lines.append(f"[[{name}]]" if many else f"[{name}]")
-        for key, field in type(section).model_fields.items():
+        section: Any = type((value[0] if value else None) if many else value)
+        if many and not value:  # none by default: how one would look
+            section = get_args(info.annotation)[0]
+        off = "# " if many and not value else ""
+        lines.append(f"{off}[[{name}]]" if many else f"[{name}]")
+        for key, field in section.model_fields.items():
             lines.append(f"# {field.description}{_bounds(field.metadata)}")
-            current = getattr(section, key)
-            lines.append(f"# {key} = …" if current is None else f"{key} = {_toml(current)}")
+            current = field.get_default(call_default_factory=True)
+            lines.append(f"# {key} = …" if current is None else f"{off}{key} = {_toml(current)}")
         lines.append("")
     return "\n".join(lines)
 

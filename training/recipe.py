@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from edge.config import EvidenceConfig, LabelsConfig, Section
+from edge.config import EvidenceConfig, LabelsConfig
+from edge.config_base import Section
 from edge.config_file import first_problem
 from edge.errors import Refused
 from edge.manifest import ShortName

@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from edge.config import JsonlConfig
+from edge.config_feed import JsonlConfig
 from edge.errors import ConfigError
 from edge.journal import dump
 from edge.publishers import Events, Later

@@ -15,7 +15,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge import payloads
 from edge.board import Board
-from edge.config import MqttConfig
+from edge.config_feed import MqttConfig
 from edge.errors import GanderError
 from edge.journal import dump
 from edge.publishers import Events, Later, Refused

@@ -21,7 +21,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge.config import MqttConfig
+from edge.config_feed import MqttConfig
 from edge.errors import ConfigError, GanderError
 from edge.publishers import Later
 

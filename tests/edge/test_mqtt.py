@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edge.config import MqttConfig
+from edge.config_feed import MqttConfig
 from edge.errors import ConfigError
 from edge.publishers.mqtt_link import Access
 from tests.mqtt import Ear, desk_broker, until

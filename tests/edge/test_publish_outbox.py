@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from edge.config import Config, JsonlConfig
+from edge.config import Config
+from edge.config_feed import JsonlConfig
 from edge.database import DELIVERIES
 from edge.deliveries import Deliveries
 from edge.errors import ConfigError, StateError
