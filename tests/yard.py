@@ -54,8 +54,9 @@ class Yard:
         started = iso(wall)
         facts = {"id": visit, "label": label, "kind": "threat", "p": 0.9, "answers": 1, "actions": 0}
         body = {"v": 1, "id": id_, "type": type_, "node": "yard", "wall": started, "clock_ok": True, "camera": "cam"}
-        body |= {"visit": facts | {"started": started, "ended": None}, "action": None, "reason": "observe"}
-        body |= {"latency_ms": {}, "picture": picture or None, "replayed": False}
+        body |= {"media_time": 1.0, "visit": facts | {"started": started, "ended": None}, "action": None}
+        body |= {"reason": "observe", "model": {"name": "colours", "version": "1", "role": "champion"}}
+        body |= {"top": [[label, 0.9]], "latency_ms": {}, "picture": picture or None, "replayed": False}
         self.journal.write("INSERT INTO visit VALUES (?, 'cam', ?, NULL, 'threat', ?, 0.9, 0)", visit, started, label)
         self.journal.event(Event(id_, type_, body))
         return id_

@@ -15,6 +15,7 @@ import pytest
 from edge.config_feed import MqttConfig
 from edge.errors import ConfigError
 from edge.publishers.mqtt_link import Access
+from tests import contract
 from tests.mqtt import Ear, desk_broker, until
 from tests.proxy import proxy
 from tests.yard import Yard, publishing, yard
@@ -37,6 +38,7 @@ def ear(port: int) -> Iterator[Ear]:
     ear = Ear(port)
     yield ear
     ear.close()
+    assert contract.faults(ear.heard) == []
 
 
 def test_a_visitor_as_it_is_told(here: Yard, port: int, ear: Ear) -> None:
@@ -83,7 +85,7 @@ def test_state_is_told_when_it_changes_and_not_over_and_over(here: Yard, port: i
 def test_a_picture_with_a_person_stays_here(
     here: Yard, port: int, ear: Ear, person: int, allowed: bool, told: bool
 ) -> None:
-    data = f"{person}{allowed}{time.monotonic()}".encode()
+    data = b"\xff\xd8" + f"{person}{allowed}{time.monotonic()}".encode()
     here.visitor(picture=here.picture(data, person))
     with publishing(here, port, publish_people=allowed):
         until(lambda: ear.of("yard/visitor/last"))

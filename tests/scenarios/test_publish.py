@@ -14,6 +14,7 @@ import pytest
 from edge.control import ask
 from edge.errors import GanderError
 from edge.journal import EVENTS, events_after, reader
+from tests import contract
 from tests.daemon import Daemon
 from tests.mqtt import Ear, desk_broker, until
 from tests.scenarios.test_full_disk import fill, small
@@ -78,6 +79,7 @@ def test_the_feed_tells_of_a_jay_and_lets_the_owner_command(
     publishing.send_signal(signal.SIGTERM)
     assert publishing.wait(20) == 0
     ear.close()
+    assert contract.faults(ear.heard, "gander") == []
 
 
 def test_nothing_fires_by_what_is_retained_early_or_replayed(
