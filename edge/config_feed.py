@@ -32,6 +32,10 @@ class MqttConfig(Section):
     max_age_h: float = Field(720.0, ge=1.0, le=87600.0, description="Older events are not sent any more")
     most: int = Field(100_000, ge=100, le=10**7, description="Most events that wait for the broker; the oldest go")
     images: bool = Field(True, description="Publish the last visitor's picture, where media.publish_people lets it")
+    discovery: bool = Field(True, description="Have Home Assistant find the appliance; false takes it out again")
+    discovery_prefix: Annotated[str, Field(pattern=r"^[^#+/\x00]+(/[^#+/\x00]+)*$")] = Field(
+        "homeassistant", description="First of the topics Home Assistant looks at"
+    )
 
     @model_validator(mode="after")
     def _pairs(self) -> MqttConfig:
