@@ -75,9 +75,10 @@ def _decode(jpeg: bytes, side: int, most_side: int) -> Image | None:
     """uint8[h, w, 3] BGR, upright; no larger than needed where halving is enough."""
     times = max(n for n in _REDUCED if n == 1 or side >= n * most_side)
     try:
-        return cv2.imdecode(np.frombuffer(jpeg, np.uint8), _REDUCED[times])
+        image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), _REDUCED[times])
     except cv2.error:
         return None
+    return None if image is None else np.asarray(image, np.uint8)
 
 
 def _sizes(image: Image, most_side: int) -> Iterator[Image]:
@@ -86,7 +87,7 @@ def _sizes(image: Image, most_side: int) -> Iterator[Image]:
     side = float(min(longest, most_side))
     while True:
         height, width = (max(round(n * side / longest), 1) for n in image.shape[:2])
-        yield image if side == longest else cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        yield np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
         if side * _SHRINK < _LEAST_SIDE:
             return
         side *= _SHRINK
