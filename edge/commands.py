@@ -25,6 +25,34 @@ def handlers(
 
     Arguments come from outside: whatever they are, they are taken as text.
     """
+
+    def clean(who: str) -> str:
+        answer = prune()
+        owner.audit(who, "prune", answer)
+        return answer
+
+    def fire(who: str, deterrent: object = "") -> str:
+        wanted = f"test fire {deterrent}".strip()
+        try:
+            answer = test_fire(who, str(deterrent))
+        except GanderError as error:
+            owner.audit(who, wanted, str(error))  # what was held back is told, with its reason
+            raise
+        owner.audit(who, wanted, answer)
+        return answer
+
+    return {
+        "mode": lambda who, mode: owner.set_mode(str(mode), who),
+        "pause": lambda who, seconds: owner.pause(float(seconds), who),
+        "label": lambda who, visit, label, note="": owner.label(str(visit), str(label), who, str(note)),
+        "prune": clean,
+        "test_fire": fire,
+        **_models(owner, store, take_over),
+    }
+
+
+def _models(owner: Owner, store: ModelStore, take_over: Callable[[Bundle], None]) -> dict[str, Handler]:
+    """What is done with bundles."""
     one = threading.Lock()  # bundles are installed and promoted one at a time
 
     def install(who: str, path: object) -> str:
@@ -46,6 +74,14 @@ def handlers(
         owner.audit(who, f"promote {bundle.name} {bundle.version}")
         return f"{bundle.name} {bundle.version} is champion"
 
+    def update(who: str) -> str:
+        with one:
+            bundle = store.newest()
+            take_over(bundle)
+            store.promote(bundle)
+        owner.audit(who, f"update to {bundle.name} {bundle.version}")
+        return f"{bundle.name} {bundle.version} is installed and champion"
+
     def rollback(who: str) -> str:
         with one:
             bundle = store.before()
@@ -54,29 +90,4 @@ def handlers(
         owner.audit(who, f"rollback to {bundle.name} {bundle.version}")
         return f"{bundle.name} {bundle.version} is champion again"
 
-    def clean(who: str) -> str:
-        answer = prune()
-        owner.audit(who, "prune", answer)
-        return answer
-
-    def fire(who: str, deterrent: object = "") -> str:
-        wanted = f"test fire {deterrent}".strip()
-        try:
-            answer = test_fire(who, str(deterrent))
-        except GanderError as error:
-            owner.audit(who, wanted, str(error))  # what was held back is told, with its reason
-            raise
-        owner.audit(who, wanted, answer)
-        return answer
-
-    return {
-        "mode": lambda who, mode: owner.set_mode(str(mode), who),
-        "pause": lambda who, seconds: owner.pause(float(seconds), who),
-        "label": lambda who, visit, label, note="": owner.label(str(visit), str(label), who, str(note)),
-        "install": install,
-        "trust": trust,
-        "promote": promote,
-        "rollback": rollback,
-        "prune": clean,
-        "test_fire": fire,
-    }
+    return {"install": install, "trust": trust, "promote": promote, "update": update, "rollback": rollback}

@@ -16,6 +16,7 @@ from edge.config import ModelsConfig
 from edge.errors import BundleError, Refused, StateError
 from edge.keys import PublicKey, SigningKey
 from edge.manifest import SUFFIX
+from edge.offers import Offers
 from edge.self_test import SelfTest, self_test
 
 STARTER = "starter"
@@ -42,6 +43,7 @@ class ModelStore:
     def __init__(self, state: Path, config: ModelsConfig) -> None:
         self._state, self._config = state, config
         self._folder, self._keys = state / "models", state / "keys"
+        self._offers = Offers((self._folder, state / "incoming"))
 
     def device_key(self) -> SigningKey:
         """This device's own key, made at the first call."""
@@ -127,6 +129,25 @@ class ModelStore:
         except OSError as error:
             raise StateError(f"{self._folder}: cannot keep the bundle: {error.strerror}") from None
         return bundle, test
+
+    def versions(self) -> dict[str, str]:
+        """The champion, and the newest that could take its place: installed, or in the folder `incoming`."""
+        if self._config.champion:
+            installed = Path(self._config.champion).name.removesuffix(SUFFIX)
+            return {"installed": installed, "latest": installed}
+        champion = self._roles()["champion"]
+        newest = self._offers.newest(champion)
+        return {"installed": champion, "latest": newest.name if newest else champion}
+
+    def newest(self) -> Bundle:
+        """The newest bundle that came, now installed. Raises `Refused` where none is newer than the champion."""
+        champion = self._roles()["champion"]
+        newest = self._offers.newest(champion)
+        if newest is None:
+            raise Refused(f"model: nothing newer than {champion} is installed or in {self._state / 'incoming'}")
+        if self._config.champion or newest.path.parent == self._folder:
+            return self.candidate(newest.name)
+        return self.install(newest.path)[0]
 
     def candidate(self, name: str) -> Bundle:
         """An installed bundle that could be promoted, verified."""

@@ -65,14 +65,13 @@ def states(
             "availability": "offline",  # last, so that nobody takes the others for news
         }
     ready, acting = status["controller_ready"], status["acting"]
-    models = [{name: model[name] for name in _MODELS} for model in status["models"]]
     found = {
         "availability": "online",
         "status": compact(health(status) | dict(more)),
         "mode": str(status["mode"]),
         "deterrent/armed": "ON" if status["mode"] == "armed" else "OFF",
         "deterrent/state": ("on" if acting else "off") if ready else "unavailable",
-        "model/state": compact({"champion": status["model"], "demo": status["demo"], "models": models}),
+        "model/state": compact(_models(status)),
         "motion": "ON" if status["visits"] else "OFF",
     }
     if visitor:
@@ -83,10 +82,22 @@ def states(
     return found
 
 
+def _models(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The `model/state` topic: who judges, and whether a newer model came."""
+    versions = status.get("versions", {})
+    return {
+        "champion": status["model"],
+        "demo": status["demo"],
+        "installed_version": versions.get("installed", status["model"]),
+        "latest_version": versions.get("latest", status["model"]),
+        "models": [{name: model[name] for name in _MODELS} for model in status["models"]],
+    }
+
+
 def health(status: Mapping[str, Any]) -> dict[str, Any]:
     """The `status` topic: how the appliance is."""
     problems = [problem["what"] for problem in status["problems"]]
-    latency = status["latency_ms"]
+    latency, publishers = status["latency_ms"], status.get("publishers", {})
     return {
         "v": 1,
         "healthy": not problems,
@@ -101,14 +112,19 @@ def health(status: Mapping[str, Any]) -> dict[str, Any]:
             for step in _STEPS
             if latency.get(step, {}).get("n")
         },
-        "queues": {"journal": status["journal"]["waiting"]},
+        "queues": {"journal": status["journal"]["waiting"]} | _each(publishers, "waiting"),
+        "oldest_s": _each(publishers, "oldest_s"),
         "disk_free": status.get("disk", {}).get("free"),
         "temperature": status.get("temperature"),
         "uptime_s": round(status["uptime_s"]),
     }
 
 
-_MOVING = ("latency_ms", "queues", "disk_free", "temperature", "uptime_s")
+def _each(publishers: Mapping[str, Mapping[str, Any]], what: str) -> dict[str, int]:
+    return {name: round(facts.get(what) or 0) for name, facts in publishers.items()}
+
+
+_MOVING = ("latency_ms", "queues", "oldest_s", "disk_free", "temperature", "uptime_s")
 
 
 def gist(payload: str) -> str:
@@ -241,8 +257,12 @@ def _label(value: Any) -> Command:
 
 def _install(value: Any) -> Command:
     name = _text(value)
+    if name == "INSTALL":  # what Home Assistant's update sends
+        return Command("update")
     if not re.fullmatch(r"[\w][\w.@-]{0,99}\.gander", name, re.ASCII):
-        raise Refused(f"{name[:40]!r}: give the bare name of a bundle in the folder `incoming` of the state directory")
+        raise Refused(
+            f"{name[:40]!r}: give the bare name of a bundle in the folder `incoming` of the state directory, or INSTALL"
+        )
     return Command("install", {"path": name})
 
 
