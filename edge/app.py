@@ -41,6 +41,7 @@ from edge.owner import Owner
 from edge.past import past
 from edge.policy import History, Policy
 from edge.preprocess import square_crop
+from edge.queues import Queues
 from edge.record import Record
 from edge.rendezvous import Rendezvous
 from edge.retention import prune
@@ -221,6 +222,7 @@ class Appliance:
     owner: Owner
     watch: Watch
     started_ns: int
+    queues: Queues
 
     def status(self) -> dict[str, Any]:
         """How it is, for `gander status`, the live view and the feed."""
@@ -242,6 +244,7 @@ class Appliance:
             "model": brain.lineup.champion.name,
             "demo": brain.lineup.demo,
             "models": brain.rendezvous.status(),
+            "versions": desk.store.versions(),
             "controller": watch.actuator.name,
             "controller_ready": watch.actuator.ready(),
             "controller_facts": watch.actuator.facts(),
@@ -260,6 +263,7 @@ class Appliance:
             "visitors_discarded": sum(visits.discarded for visits in brain.visits.values()),
             "disk": disk(desk.state),
             "temperature": temperature(),
+            "publishers": self.queues.facts(),
             "latency_ms": desk.latencies.summary(),
         }
         return facts | {"problems": [{"what": p.what, "advice": p.advice} for p in problems(facts)]}
@@ -312,7 +316,7 @@ def appliance(config: Config, state: Path, listen: Listener | None = None) -> It
         )
         stack.callback(lambda: watch.brain.close())
         stack.enter_context(watch.cameras)
-        whole = Appliance(made, owner, watch, time.monotonic_ns())
+        whole = Appliance(made, owner, watch, time.monotonic_ns(), Queues(state))
         rounds = Rounds(whole.status, made.record.health)
         stack.callback(rounds.close)
         commands = handlers(owner, made.store, whole.take_over, made.media.prune, whole.test_fire)

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,8 +18,12 @@ from edge.cli_common import (
     StateOption,
     enter,
     home,
+    out,
+    say,
     with_mqtt,
 )
+from edge.config import Config
+from edge.errors import Refused
 from edge.publish import publish as publish_all
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -33,11 +38,19 @@ def publish(
         float | None, typer.Option("--for", metavar="SECONDS", min=0.1, max=1e8, help="Stop after so long.")
     ] = None,
     overrides: SetOption = None,
+    test: Annotated[
+        str | None, typer.Option(metavar="SINK", help="Show what a sink would be sent, and what that costs.")
+    ] = None,
+    send: Annotated[bool, typer.Option("--send", help="With --test: and send it.")] = False,
     attached: Annotated[bool, typer.Option("--attached", hidden=True, help="End when standard input does.")] = False,
 ) -> None:
-    """Tell the world: send what the journal holds to MQTT and files, and what comes by MQTT to the daemon."""
-    logging.getLogger().setLevel(logging.INFO)
+    """Tell the world: MQTT, files, X, phones. And what comes by MQTT goes to the daemon."""
     chosen, folder = home(config, state, with_mqtt(overrides, mqtt))
+    if test is not None:
+        return _try(chosen, folder, test, send)
+    if send:
+        raise Refused("publish --send: say which sink: --test SINK --send")
+    logging.getLogger().setLevel(logging.INFO)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
@@ -47,6 +60,22 @@ def publish(
         signal.signal(signal.SIGALRM, lambda *_: ending.set())
         signal.setitimer(signal.ITIMER_REAL, seconds)
     publish_all(chosen, folder, ending)
+
+
+def _try(config: Config, state: Path, sink: str, send: bool) -> None:
+    from edge.console import post_panel
+    from edge.trial import trial
+
+    with trial(config, state, sink) as shown:
+        out.print(post_panel(shown))
+        if shown.sample:
+            say("This is an example: the journal has nothing yet that this sink wants.")
+        if shown.missing:
+            say(f"It cannot be sent: {shown.missing}")
+        if send:
+            say(f"{sink}: {shown.send()}")
+        else:
+            say("Nothing was sent; add --send to send it.")
 
 
 def _until_input_ends(ending: threading.Event) -> None:

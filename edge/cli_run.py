@@ -53,7 +53,7 @@ def run(
     chosen, folder = home(config, state, overrides)
     arguments = ["--state", str(folder), *(["--config", str(config)] if config else [])]
     arguments += [part for override in overrides for part in ("--set", override)]
-    view, status = LiveView(f"gander · {chosen.node.name}"), None
+    view, status = LiveView(f"gander · {chosen.node.name}", chosen.x), None
     live = out.is_terminal and not as_json
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # ends like Ctrl-C: the daemon is stopped, not left behind
@@ -78,6 +78,7 @@ def run(
         print_json({"summary": status or {}})
     elif status and not live:
         out.print(latency_table(status["latency_ms"]))
+        say(f"would be posted to X: {view.bill}; see `gander publish --test x`")
     if picture:
         _save_picture(view, picture)
 

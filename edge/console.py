@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
@@ -14,7 +14,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from edge import feed
+from edge import editor, feed
+from edge.config_feed import XConfig
+
+if TYPE_CHECKING:
+    from edge.trial import Trial
 
 KIND_STYLE = {"threat": "bold red", "resident": "green", "person": "bold blue", "other": "dim"}
 _TYPE = {"visit_started": "came", "visit": "left", "action": "ACTED", "suppressed": "held"}
@@ -24,8 +28,11 @@ _SHOWN = 14
 class LiveView:
     """Who, what was decided, why, how many milliseconds, and what would be posted."""
 
-    def __init__(self, title: str) -> None:
-        self._title = title
+    def __init__(self, title: str, x: XConfig) -> None:
+        """`x`: by whose rules and prices posts would be made."""
+        self._title, self._x = title, x
+        self.posted = 0
+        """Posts that would have been made."""
         self._events: deque[Mapping[str, Any]] = deque(maxlen=_SHOWN)
         self._posts: deque[str] = deque(maxlen=3)
         self._notes: deque[str] = deque(maxlen=3)
@@ -33,9 +40,19 @@ class LiveView:
 
     def add(self, event: Mapping[str, Any]) -> None:
         self._events.append(event)
-        post = feed.post(event)
-        if post:
-            self._posts.append(post)
+        if event["type"] == "visit" and editor.wanted(event, self._x):
+            self.posted += 1
+            self._posts.append(feed.visit_post(event, datetime.now(UTC)).text)
+
+    @property
+    def bill(self) -> str:
+        """What that would cost."""
+        each = f"{self.posted} {'post' if self.posted == 1 else 'posts'} at ${self._x.price:.3f}"
+        return f"{each} = ${self.posted * self._x.price:.3f}"
+
+    @property
+    def _is_posted(self) -> str:
+        return "is posted to X, by its rules" if self._x.enabled else "would be posted to X, which is off"
 
     def note(self, text: str) -> None:
         """What a process beside the daemon says."""
@@ -46,13 +63,14 @@ class LiveView:
 
     def __rich__(self) -> RenderableType:
         posts = Text(
-            "\n".join(self._posts) or "nothing yet: an action makes a post", style="" if self._posts else "dim"
+            "\n".join(self._posts) or "nothing yet: a threat's visit makes a post once it is over",
+            style="" if self._posts else "dim",
         )
         return Group(
             Panel(self._head(), title=Text(self._title, style="bold"), title_align="left", border_style="cyan"),
             events_table(self._events),
             latency_table(self._status.get("latency_ms", {})),
-            Panel(posts, title="would be posted", title_align="left", border_style="dim"),
+            Panel(posts, title=f"{self._is_posted}: {self.bill}", title_align="left", border_style="dim"),
             Text("\n".join(self._notes), style="dim"),
         )
 
@@ -168,12 +186,32 @@ def status_table(status: Mapping[str, Any]) -> Table:
     table.add_row("controller", f"{status['controller']}, {ready}, {facts['refused']} orders refused")
     table.add_row("clock", "set" if status["clock_known"] else "not set: quiet hours hold")
     table.add_row("journal", f"{journal['committed']} written, {journal['waiting']} wait, {journal['dropped']} dropped")
+    for name, queue in status["publishers"].items():
+        table.add_row(f"to {name}", _queue(queue))
     pictures = status["pictures"]
     table.add_row("pictures", f"{pictures['bytes'] / 1e6:.0f} MB kept, {pictures['dropped']} not kept")
     table.add_row("state", status["state"])
     for problem in status["problems"]:
         table.add_row(Text("problem", style="bold red"), f"{problem['what']}: {problem['advice']}")
     return table
+
+
+def _queue(queue: Mapping[str, Any]) -> str:
+    parts = [f"{queue['waiting']} wait" if queue["waiting"] else "all told"]
+    if queue["waiting"] and queue["oldest_s"] is not None:
+        parts.append(f"the oldest for {queue['oldest_s']:.0f} s")
+    parts += [f"{queue[what]} {what}" for what in ("refused", "dropped") if queue[what]]
+    return ", ".join(parts) + "".join(f"; {queue[what]}" for what in ("why", "trouble") if queue[what])
+
+
+def post_panel(trial: Trial) -> Panel:
+    """What a sink would be sent, and what that costs."""
+    parts: list[RenderableType] = [Text(trial.text)]
+    if trial.picture:
+        parts.append(Text(f"picture: {len(trial.picture) / 1000:.0f} kB; in words: {trial.alt}", style="dim"))
+    if trial.dollars is not None:
+        parts.append(Text(f"price: ${trial.dollars:.3f}", style="bold"))
+    return Panel(Group(*parts), title=f"{trial.sink}: {trial.title}", title_align="left", border_style="cyan")
 
 
 def scenes_table(summary: Mapping[str, Any]) -> Table:

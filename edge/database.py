@@ -66,6 +66,18 @@ _SCRIPTS = {
         CREATE TABLE delivery (publisher TEXT NOT NULL, event_id TEXT NOT NULL, state TEXT NOT NULL,
             tries INTEGER NOT NULL, next_try TEXT, why TEXT NOT NULL, PRIMARY KEY (publisher, event_id)) WITHOUT ROWID;
         """,
+        # Sinks that people read: what waits for them, what they cost; and what nobody will be told any more.
+        """
+        CREATE TABLE held (publisher TEXT NOT NULL, event_id TEXT NOT NULL, PRIMARY KEY (publisher, event_id))
+            WITHOUT ROWID;
+        CREATE TABLE sent (publisher TEXT NOT NULL, wall TEXT NOT NULL, price REAL NOT NULL);
+        CREATE INDEX sent_wall ON sent (publisher, wall);
+        CREATE TABLE dropped (publisher TEXT PRIMARY KEY, id TEXT NOT NULL, wall TEXT NOT NULL, first TEXT NOT NULL,
+            last TEXT NOT NULL, count INTEGER NOT NULL, why TEXT NOT NULL) WITHOUT ROWID;
+        CREATE TABLE memo (publisher TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+            PRIMARY KEY (publisher, name)) WITHOUT ROWID;
+        CREATE TABLE active (publisher TEXT PRIMARY KEY) WITHOUT ROWID;
+        """,
     ),
 }
 VERSIONS = {name: len(scripts) for name, scripts in _SCRIPTS.items()}

@@ -13,6 +13,7 @@ _HOT_C = 80.0  # a Raspberry Pi slows down from here on
 _FULL = 0.05  # of the disk
 _MANY_STARTS = 5
 _WAITING = 500  # records
+_LATE_S = 600.0  # for what is published
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Finding:
 
 def problems(status: Mapping[str, Any]) -> list[Problem]:
     """What is wrong with an appliance of this status (`app.Appliance.status`). Pure."""
-    return [*_cameras(status), *_models(status), *_pin(status), *_keeping(status), *_machine(status)]
+    parts = (_cameras, _models, _pin, _keeping, _publishing, _machine)
+    return [problem for part in parts for problem in part(status)]
 
 
 def _cameras(status: Mapping[str, Any]) -> Iterator[Problem]:
@@ -101,6 +103,17 @@ def _keeping(status: Mapping[str, Any]) -> Iterator[Problem]:
         )
     if pictures.get("problem"):
         yield Problem("pictures are not kept", pictures["problem"])
+
+
+def _publishing(status: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, queue in status.get("publishers", {}).items():
+        if (queue["oldest_s"] or 0.0) > _LATE_S and not queue["why"]:
+            why = queue["trouble"] or "it is not reached, or `gander publish` does not run"
+            minutes = queue["oldest_s"] / 60
+            yield Problem(
+                f"{name}: {queue['waiting']} wait to be told, the oldest for {minutes:.0f} minutes: {why}",
+                f"nothing is lost; `gander publish --test {name} --send` tries it",
+            )
 
 
 def _machine(status: Mapping[str, Any]) -> Iterator[Problem]:

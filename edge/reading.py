@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.books import is_inside
+from edge.clock import iso
 from edge.database import EVENTS, reader
 from edge.journal import events_after, last_place
 
@@ -62,6 +63,30 @@ class Reading:
         if row is None:
             row = connection.execute("SELECT min(place) - 1 FROM event WHERE id > ?", (event_id,)).fetchone()
         return int(row[0]) if row[0] is not None else last_place(connection)
+
+    def last_place(self) -> int:
+        """The newest event's place; 0 where there is none."""
+        connection = self._open()
+        return last_place(connection) if connection else 0
+
+    def event(self, id_: str) -> dict[str, Any] | None:
+        """An event; None where it is gone."""
+        connection = self._open()
+        row = connection.execute("SELECT json FROM event WHERE id = ?", (id_,)).fetchone() if connection else None
+        return json.loads(row[0]) if row else None
+
+    def visits(self, begin: datetime, end: datetime) -> list[dict[str, Any]]:
+        """How the visits that ended from `begin` to before `end` ended: their `visit` events."""
+        connection = self._open()
+        if connection is None:
+            return []
+        # An id has the time it was given, which is a little after the visit's end.
+        late = timedelta(hours=1)
+        rows = connection.execute(
+            "SELECT json FROM event WHERE type = 'visit' AND id >= ? AND id < ? AND wall >= ? AND wall < ? ORDER BY id",
+            (_first_id(begin), _first_id(end + late), iso(begin), iso(end)),
+        )
+        return [json.loads(row[0]) for row in rows]
 
     def last_id(self) -> str:
         """The newest event's id; "" where there is none."""

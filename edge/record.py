@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from edge import feed
 from edge.clock import Clock, Ids, iso, uptime
 from edge.evidence import sigmoid
 from edge.journal import Journal, dump
@@ -162,7 +163,7 @@ class Record:
 
     def health(self, problems: list[dict[str, str]]) -> None:
         """Any thread: these are the problems now, with advice; none: it is well again."""
-        what = "; ".join(problem["what"] for problem in problems) or "all is well again"
+        what = "; ".join(problem["what"] for problem in problems) or feed.WELL
         self._send("health", datetime.now(UTC), {"media_time": None, "what": what, "problems": problems})
 
     def test_fire(self, action: Action, who: str, wall: datetime) -> None:

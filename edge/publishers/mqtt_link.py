@@ -259,16 +259,22 @@ class Link:
         self._hear(Heard(message.topic, bytes(message.payload), message.retain, self._age_s()))
 
 
-def probe(config: MqttConfig, client_id: str) -> str:
-    """Connect once and leave: what the broker is. Raises `ConfigError` for unfit files, `NoLink` with the reason."""
+def probe(config: MqttConfig, client_id: str, message: Message | None = None) -> str:
+    """Connect once, publish `message` if there is one, and leave: what the broker is.
+
+    Raises `ConfigError` for unfit files, `NoLink` with the reason, `Later` where the message is not acknowledged.
+    """
     access, nothing = Access.read(config, client_id), Message(f"{config.root}/doctor", "")
     for version, name in ((MQTTProtocolVersion.MQTTv5, "5"), (MQTTProtocolVersion.MQTTv311, "3.1.1")):
         try:
-            Link(access, version, nothing, (), lambda heard: None).close()
+            link = Link(access, version, nothing, (), lambda heard: None)
         except NoLink as error:
             if not error.old:
                 raise
             continue
+        with contextlib.closing(link):
+            if message and (why := link.deliver([message], _CONNECT_S)[0]):
+                raise NoLink(f"{message.topic}: the broker refuses it: {why}")
         return f"a broker of MQTT {name} lets us in"
     raise NoLink("it speaks neither MQTT 5 nor 3.1.1")
 

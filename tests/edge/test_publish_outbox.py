@@ -22,7 +22,8 @@ from edge.database import DELIVERIES
 from edge.deliveries import Deliveries
 from edge.errors import ConfigError, StateError
 from edge.journal import EVENTS
-from edge.publish import Outbox, publish
+from edge.outbox import Outbox
+from edge.publish import publish
 from edge.publishers import Events, Later, Refused
 from edge.publishers.jsonl import Jsonl
 from tests.mqtt import until

@@ -1,0 +1,219 @@
+"""The loop of a sink that people read: takes up what they want to hear, and posts it when the editor says so."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from edge import editor, feed
+from edge.config_feed import PostsConfig
+from edge.deliveries import WHY
+from edge.editor import Event
+from edge.postcard import postcard
+from edge.publishers import Later, Post, Poster, Refused
+from edge.reading import Reading
+from edge.sender import Sender
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
+_BATCH = 500
+_POOR_S = 600.0  # no money left: looked again after so long
+_MOST_ERRORS = 5  # a post at which a sink fails so often in an unforeseen way is poison
+_PICTURES = 5  # visits whose picture is looked for
+_HEALTH, _DIGEST = "health", "digest"  # what is remembered: what was told last of each
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How posts are made, beside the sink's own rules. `budget`: dollars in a month; `place`: latitude, longitude."""
+
+    people: bool = False
+    place: tuple[float, float] | None = None
+    budget: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A post, the events it tells, and what to remember once it is told."""
+
+    post: Post
+    events: tuple[Event, ...]
+    memo: tuple[str, str] | None = None
+
+
+class Posting(Sender):
+    """One poster's loop. What waits is kept in `deliveries.db`: a kill loses nothing, and posts twice at the worst."""
+
+    def __init__(
+        self, state: Path, poster: Poster, config: PostsConfig, setting: Setting, first_wait_s: float = 1.0
+    ) -> None:
+        """Raises `StateError` when `deliveries.db` cannot be used."""
+        super().__init__(state, poster.name, first_wait_s)
+        self._poster, self._config, self._setting = poster, config, setting
+        self._held: dict[str, Event] = {}
+        self._sent: list[tuple[datetime, float]] = []
+        self._place, self._opened, self._behind = 0, -1, True
+        self._last = self._kept = ""  # the last event taken up; the one up to which that is kept
+        self._not_before = -math.inf
+        self._tries, self._why = 0, ""
+        self._known = feed.WELL  # of the appliance's health
+        self.start()
+
+    def follow(self, reading: Reading) -> None:
+        self._begin(reading)
+        while not self.ending:
+            self._take_up(reading)
+            if time.monotonic() < self._not_before or not self._advance(reading):
+                self.rest(0.0 if self._behind else _LOOK_S)
+        if self._last != self._kept:
+            self.insist(lambda: self.pages.keep(self._last))
+
+    def _begin(self, reading: Reading) -> None:
+        self.insist(lambda: self.pages.remember(WHY, ""))
+        place = self.insist(self.pages.place)
+        kept = place or ""
+        if place is None:  # a new one begins with now
+            kept = self.insist(reading.last_id) or ""
+            due = editor.due(datetime.now(UTC), self._config)
+            self.insist(partial(self.pages.keep, kept))
+            self.insist(partial(self.pages.remember, _DIGEST, due.isoformat() if due else ""))
+        self._last = self._kept = kept
+        self._sent = self.insist(self.pages.sent) or []
+        known = self.insist(partial(self.pages.memo, _HEALTH))
+        self._known = known or feed.WELL
+        gone = []
+        for id_ in self.insist(self.pages.held) or []:
+            event = self.insist(partial(reading.event, id_))
+            if event:
+                self._held[id_] = event
+            else:
+                gone.append(id_)
+        self.insist(lambda: self.pages.release(gone, "no longer in the journal"))
+
+    def _take_up(self, reading: Reading) -> None:
+        """Keep what people will want to hear. An event nobody wants costs the card nothing."""
+        if not self.insist(reading.news) and not self._behind:
+            return
+        if self._opened != reading.opened:
+            self._place = self.insist(lambda: reading.place_of(self._last)) or 0
+            self._opened = reading.opened
+        owed = self.insist(lambda: reading.after(self._place, _BATCH)) or []
+        self._behind = len(owed) == _BATCH
+        if not owed:
+            return
+        self._place, self._last = owed[-1][0], owed[-1][1]["id"]
+        chosen = {event["id"]: event for _, event in owed if editor.wanted(event, self._config)}
+        if chosen or self._behind:
+            self.insist(lambda: self.pages.hold(chosen, self._last))
+            self._kept = self._last
+            self._held |= chosen
+
+    def _advance(self, reading: Reading) -> bool:
+        """Do the next thing, if there is one to do."""
+        now = datetime.now(UTC)
+        held = list(self._held.values())
+        plan = editor.plan(held, self._sent, now, self._config, self._setting.place, self._known)
+        if plan.expired or plan.overtaken:
+            self._release(plan.expired, plan.why)
+            self._release(plan.overtaken, "")
+            return True
+        if plan.why != self._why:  # for `gander status`
+            self._why = plan.why
+            self.insist(lambda: self.pages.remember(WHY, plan.why))
+        draft = self._draft(plan.tell, reading, now) if plan.tell else self._digest(reading, now)
+        return draft is not None and self._post(draft, now)
+
+    def _release(self, events: Sequence[Event], why: str) -> None:
+        ids = [event["id"] for event in events]
+        self.insist(lambda: self.pages.release(ids, why))
+        for id_ in ids:
+            del self._held[id_]
+        if why and ids:
+            log.warning("%s: %d visits are not told: %s", self.name, len(ids), why)
+
+    def _draft(self, events: tuple[Event, ...], reading: Reading, now: datetime) -> _Draft:
+        first = events[0]
+        if first["type"] == "health":
+            return _Draft(feed.problem_post(first), events, (_HEALTH, first["what"]))
+        picture, shown = self._picture(events, reading)
+        told = feed.visit_post(first, now) if len(events) == 1 else feed.digest(events, now)
+        return _Draft(replace(told, picture=picture, alt=feed.alt(shown)), events)
+
+    def _digest(self, reading: Reading, now: datetime) -> _Draft | None:
+        """The day's or the week's, when it is due and was not told."""
+        due = editor.due(now, self._config)
+        if due is None or editor.closed(self._sent, now, self._config, self._setting.place):
+            return None
+        told = self.insist(lambda: self.pages.memo(_DIGEST))
+        if told and datetime.fromisoformat(told) >= due:
+            return None
+        begin = editor.begin(due, self._config)
+        visits = self.insist(lambda: reading.visits(begin, due)) or []
+        picture, shown = self._picture([v for v in visits if editor.wanted(v, self._config)], reading)
+        post = replace(feed.season(visits, begin, due), picture=picture, alt=feed.alt(shown))
+        return _Draft(post, (), (_DIGEST, due.isoformat()))
+
+    def _picture(self, events: Sequence[Event], reading: Reading) -> tuple[bytes | None, Event | None]:
+        """The picture of the last visit that was answered, else of the last; and which visit it shows."""
+        if not self._config.picture:
+            return None, None
+        newest_first = events[::-1]
+        for event in sorted(newest_first, key=lambda event: not event["visit"]["actions"])[:_PICTURES]:
+            data = self.insist(partial(reading.picture, event["picture"] or "", self._setting.people))
+            if data and (small := postcard(data, self._poster.most_picture)):
+                return small, event
+        return None, None
+
+    def _post(self, draft: _Draft, now: datetime) -> bool:
+        dropped = self.insist(self.pages.dropped)
+        post = feed.with_missing(draft.post, dropped.count) if dropped else draft.post
+        price, ids = self._poster.price(post), [event["id"] for event in draft.events]
+        key = ids[-1] if ids else _DIGEST
+        if editor.spent(self._sent, now) + price > self._setting.budget:
+            self.stumble(key, 1, f"this month's ${self._setting.budget:.2f} are spent; the next post waits", _POOR_S)
+            self._not_before = time.monotonic() + _POOR_S
+            return False
+        try:
+            name = self._poster.send(post)
+        except Later as error:
+            return self._failed(key, str(error), error.after_s)
+        except Refused as error:
+            return self._refused(draft, ids, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever a sink's library throws is a reason to try again
+            if self._tries + 1 >= _MOST_ERRORS:
+                return self._refused(draft, ids, f"{type(error).__name__}: {error}")
+            return self._failed(key, f"{type(error).__name__}: {error}", 0.0)
+        log.info("%s: posted%s%s", self.name, f" {name}" if name else "", f" for ${price:.3f}" if price else "")
+        self._done(ids)
+        self.insist(lambda: self.pages.told(ids, price, dropped.id if dropped else "", draft.memo))
+        self._sent.append((now, price))
+        if draft.memo and draft.memo[0] == _HEALTH:
+            self._known = draft.memo[1]
+        self.breaker.went_well()
+        return True
+
+    def _failed(self, key: str, why: str, after_s: float) -> bool:
+        self._tries += 1
+        self._not_before = time.monotonic() + self.stumble(key, self._tries, why, after_s)
+        return False
+
+    def _refused(self, draft: _Draft, ids: list[str], why: str) -> bool:
+        log.warning("%s: a post is set aside: %s", self.name, why)
+        self._done(ids)
+        self.insist(lambda: self.pages.refuse(ids, why))
+        if draft.memo:
+            name, value = draft.memo
+            self.insist(lambda: self.pages.remember(name, value))
+        return True
+
+    def _done(self, ids: list[str]) -> None:
+        self._tries = 0
+        for id_ in ids:
+            del self._held[id_]
