@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -84,19 +85,20 @@ class Notify:
     def _read(self, path: Path) -> dict[int, str]:
         try:
             with path.open("rb") as file:
-                mode, text = path.stat().st_mode, file.read(_MOST_FILE + 1).decode("utf-8-sig")
+                mode, data = os.fstat(file.fileno()).st_mode, file.read(_MOST_FILE + 1)
+            lines = data.decode("utf-8-sig").split("\n")
         except OSError as error:
             raise ConfigError(f"{self._where}: cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
             raise ConfigError(f"{self._where}: is no text; it holds one of Apprise's addresses a line") from None
         if mode & 0o007:
             raise ConfigError(f"{self._where}: everybody may read it, and it holds secrets; do `chmod o= {path}`")
-        lines = {number: line.strip() for number, line in enumerate(text.split("\n"), 1)}
-        addresses = {number: line for number, line in lines.items() if line and not line.startswith("#")}
+        stripped = ((number, line.strip()) for number, line in enumerate(lines, 1))
+        addresses = {number: line for number, line in stripped if line and not line.startswith("#")}
+        if len(data) > _MOST_FILE or len(addresses) > _MOST_ADDRESSES:
+            raise ConfigError(f"{self._where}: is too long; at most {_MOST_ADDRESSES} addresses")
         if not addresses:
             raise ConfigError(f"{self._where}: holds no address; write one a line, such as ntfys://TOPIC")
-        if len(text) > _MOST_FILE or len(addresses) > _MOST_ADDRESSES:
-            raise ConfigError(f"{self._where}: is too long; at most {_MOST_ADDRESSES} addresses")
         return addresses
 
     def _look(self) -> Answers:
@@ -119,14 +121,15 @@ class Notify:
         job = {
             "addresses": list(addresses.items()),
             "title": post.title if post else "",
-            "text": post.text if post else "",
+            "text": post.text if post else None,
             "alt": post.alt if post else "",
             "picture": base64.b64encode(post.picture).decode() if post and post.picture else "",
             "seconds": self._deadline_s,
         }
         command, pipe = [sys.executable, "-m", "edge.publishers.notify_worker"], subprocess.PIPE
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
-        self._process, why = process, "no answer in time"
+        # In a session of its own: Ctrl-C is for this process, which ends the other when it is time.
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        self._process = process
         try:
             if self._closed.is_set():
                 process.kill()
@@ -138,6 +141,7 @@ class Notify:
             process.kill()
             process.wait()
             self._process = None
+        why = "told to end" if self._closed.is_set() else "no answer in time"
         if process.returncode > 0:  # only the error's name: its text may hold a token
             names = _ERROR.findall(wailed)
             why = f"Apprise ended with {names[-1].decode() if names else 'no word'}"

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any, TypedDict
+from typing import Any, TextIO, TypedDict
 
 import apprise
 from apprise.attachment.file import AttachFile
@@ -28,12 +28,13 @@ _ARRIVED = re.compile(r"Sent (?!.*attachment)", re.I)
 
 
 class Job(TypedDict):
-    """What is to be done. Without a `text`, the addresses are only looked at."""
+    """What is to be done."""
 
     addresses: list[tuple[int, str]]
     """Each with its line in the file."""
     title: str
-    text: str
+    text: str | None
+    """None: the addresses are only looked at."""
     alt: str
     picture: str
     """JPEG as base64, "" for none."""
@@ -88,7 +89,7 @@ class _Address:
             return False, "unknown to Apprise", False
         said: list[str] = []
         result = apprise.Apprise(self._service).notify(
-            body=job["text"],
+            body=job["text"] or "",
             title=job["title"] if self._service.title_maxlen else "",  # no room for one: the text says all
             body_format=apprise.NotifyFormat.TEXT,
             attach=attachment,
@@ -109,12 +110,12 @@ def _why(result: apprise.AppriseResult, said: list[str]) -> str:
     return "no connection, or it broke off" if any("onnection" in line for line in said) else "not taken"
 
 
-def _tell(answer: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+def _tell(out: TextIO, answer: dict[str, Any]) -> None:
+    out.write(json.dumps(answer) + "\n")
+    out.flush()
 
 
-def _deliver(job: Job, addresses: list[_Address]) -> None:
+def _deliver(job: Job, addresses: list[_Address], out: TextIO) -> None:
     """To all at the same time, so that none waits for another."""
     end_at, picture = time.monotonic() + job["seconds"], ""
     if job["picture"]:  # in memory, but with a path: some of Apprise's plugins open one
@@ -122,26 +123,31 @@ def _deliver(job: Job, addresses: list[_Address]) -> None:
         os.write(file, base64.b64decode(job["picture"]))
         picture = f"/proc/self/fd/{file}"
     pool = ThreadPoolExecutor(len(addresses))
-    sendings = [pool.submit(address.send, job, picture, end_at) for address in addresses]
+    sendings = {pool.submit(address.send, job, picture, end_at): address.line for address in addresses}
     try:
         for sending in as_completed(sendings, job["seconds"]):
-            if sending.exception() is None:
-                _tell(sending.result())
+            if error := sending.exception():
+                _tell(out, {"line": sendings[sending], "taken": False, "why": f"Apprise: {type(error).__name__}"})
+            else:
+                _tell(out, sending.result())
     except TimeoutError:
         return
 
 
 def main() -> None:
     """Standard input: a `Job`; standard output: a line for each address of which something is known."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # should a plugin print
     job: Job = json.load(sys.stdin)
     signal.alarm(int(job["seconds"]) + 60)  # also when nobody is left to end it
     os.nice(10)
+    apprise.logger.setLevel(logging.INFO)  # to hear of what was sent; it is written nowhere
     addresses = [_Address(line, url) for line, url in job["addresses"]]
-    if job["text"]:
-        _deliver(job, addresses)
-    else:
+    if job["text"] is None:
         for address in addresses:
-            _tell(address.facts())
+            _tell(out, address.facts())
+    else:
+        _deliver(job, addresses, out)
     os._exit(0)  # threads that still wait for a sink are not waited for
 
 
