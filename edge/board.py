@@ -60,8 +60,15 @@ class Board:
         if full:
             self._full_at = time.monotonic()
         new = {topic: text for topic, text in wanted.items() if self._is_new(topic, text, full)}
-        self._told |= new
+        if self._status is not None:  # a label that did not come for long is not counted any more
+            new |= {topic: "" for topic in self._told if topic.startswith("count/") and topic not in wanted}
+        self._told = {topic: text for topic, text in (self._told | new).items() if text}
         return [*new.items(), *self._new_picture()]
+
+    def there(self) -> tuple[Mapping[str, Any] | None, list[str]]:
+        """The newest status, None while nobody knows how it is; and the topics that count labels."""
+        counted = [topic for topic in self._told if topic.startswith("count/")]
+        return (self._status if self._counted_on else None), counted
 
     def _is_new(self, topic: str, text: str, full: bool) -> bool:
         told = self._told.get(topic)

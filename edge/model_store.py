@@ -131,11 +131,17 @@ class ModelStore:
         return bundle, test
 
     def versions(self) -> dict[str, str]:
-        """The champion, and the newest that could take its place: installed, or in the folder `incoming`."""
+        """The champion, and the newest that could take its place: installed, or in the folder `incoming`.
+
+        Empty where nobody can say which is champion.
+        """
         if self._config.champion:
             installed = Path(self._config.champion).name.removesuffix(SUFFIX)
             return {"installed": installed, "latest": installed}
-        champion = self._roles()["champion"]
+        try:
+            champion = self._roles()["champion"]
+        except StateError:
+            return {}
         newest = self._offers.newest(champion)
         return {"installed": champion, "latest": newest.name if newest else champion}
 

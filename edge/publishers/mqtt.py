@@ -19,6 +19,7 @@ from edge.config_feed import MqttConfig
 from edge.errors import GanderError
 from edge.journal import dump
 from edge.publishers import Events, Later, Refused
+from edge.publishers.announcing import Announcer
 from edge.publishers.mqtt_link import Access, Heard, Link, Message, NoLink
 from edge.remote import Remote
 
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 _PATIENCE_S = 10.0  # for the broker's acknowledgement
 _TURN_S = 0.25
 _SETTLED_S = 30.0  # a connection that lasts as long was a good one
+_BORN_S = (0.5, 3.0)  # Home Assistant is told after so long: many appliances must not speak at once
 
 
 _VERSIONS = {
@@ -52,6 +54,9 @@ class Mqtt:
         self._versions = _VERSIONS[config.version]
         self._online = False  # as the broker knows it
         self._linked, self._ending = threading.Event(), threading.Event()
+        self._announcer = Announcer(state, config, node)
+        self._birth = f"{config.discovery_prefix}/status" if config.discovery else ""
+        self._tell_at = 0.0  # when all is to be told again; 0: it is not
         self._remote = Remote(state, config.ignore_s, "mqtt", self._answer) if config.commands else None
         self._threads = [
             threading.Thread(target=self._keep_linked, name="mqtt connection", daemon=True),
@@ -123,6 +128,7 @@ class Mqtt:
     def _connect(self) -> Link:
         """With version 5, or 3.1.1 where the broker has no 5; what did is tried first from then on. Raises `NoLink`."""
         topics = [self._base + topic for topic in payloads.COMMANDS] if self._remote else []
+        topics += [self._birth] if self._birth else []
         versions, self._versions = self._versions, _VERSIONS[self._config.version]
         for version in versions:
             try:
@@ -137,7 +143,10 @@ class Mqtt:
 
     def _hear(self, heard: Heard) -> None:
         topic = heard.topic.removeprefix(self._base)
-        if self._remote and topic in payloads.COMMANDS:  # some brokers send what nobody subscribed to
+        if heard.topic == self._birth:
+            if heard.payload == b"online" and not heard.retained and not self._tell_at:  # retained: it was there before
+                self._tell_at = time.monotonic() + random.uniform(*_BORN_S)
+        elif self._remote and topic in payloads.COMMANDS:  # some brokers send what nobody subscribed to
             self._remote.hear(topic, heard.payload, heard.retained, heard.after_s)
 
     def _answer(self, answer: dict[str, Any]) -> None:
@@ -149,23 +158,31 @@ class Mqtt:
                 link.deliver([Message(f"{self._base}result", payloads.compact(answer))], _PATIENCE_S)
 
     def _tell_states(self) -> None:
-        """The retained topics, when they change and on every new connection."""
+        """The retained topics, when they change, on every new connection, and when Home Assistant is new there."""
         told: Link | None = None
         with contextlib.closing(Board(self._state, self._config.images, self._people, self._facts)) as board:
             while not self._ending.wait(_TURN_S):
                 link = self._link
                 if link is None or not link.up:
                     continue
-                if link is not told:
+                if link is not told or 0 < self._tell_at <= time.monotonic():
                     board.forget()
-                    told = link
-                news = board.news()
-                messages = [Message(self._base + topic, what, retain=True) for topic, what in news]
-                self._online = dict(news).get("availability", "online" if self._online else "") == "online"
-                with contextlib.suppress(Later):  # the next connection is told everything
-                    for message, why in zip(messages, link.deliver(messages, _PATIENCE_S), strict=True):
-                        if why:
-                            log.warning("mqtt: %s: the broker refuses it: %s", message.topic, why)
+                    self._announcer.forget()
+                    told, self._tell_at = link, 0.0
+                self._tell(link, board)
+
+    def _tell(self, link: Link, board: Board) -> None:
+        """What is new."""
+        news = board.news()
+        messages = [Message(self._base + topic, what, retain=True) for topic, what in news]
+        messages = [*self._announcer.news(*board.there()), *messages]
+        self._online = dict(news).get("availability", "online" if self._online else "") == "online"
+        with contextlib.suppress(Later):  # the next connection is told everything
+            for message, why in zip(messages, link.deliver(messages, _PATIENCE_S), strict=True):
+                if why:
+                    log.warning("mqtt: %s: the broker refuses it: %s", message.topic, why)
+                else:
+                    self._announcer.heard(message)
 
     def _facts(self) -> dict[str, int]:
         return {"commands_dropped": self._remote.dropped} if self._remote else {}
