@@ -1,4 +1,4 @@
-"""A network that breaks when told: a TCP proxy on loopback that cuts connections, freezes them, or lets nobody in."""
+"""A network that breaks when told: a TCP proxy on loopback that cuts, freezes or slows connections, or is closed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 
@@ -18,6 +19,7 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._frozen, self._closed, self._ending = False, False, False
+        self._piece, self._delay_s = 65536, 0.0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -31,8 +33,13 @@ class Proxy:
         """Nothing passes any more, and nobody is told."""
         self._frozen = True
 
+    def slow(self, piece: int, delay_s: float) -> None:
+        """No more than `piece` bytes pass at once, and `delay_s` after they came."""
+        self._piece, self._delay_s = piece, delay_s
+
     def mend(self) -> None:
         self._frozen = self._closed = False
+        self._piece, self._delay_s = 65536, 0.0
 
     def close(self) -> None:
         self._ending = True
@@ -74,8 +81,9 @@ class Proxy:
     def _pass(self, end: socket.socket, pair: tuple[socket.socket, socket.socket]) -> None:
         other = pair[1] if end is pair[0] else pair[0]
         try:
-            data = end.recv(65536)
+            data = end.recv(self._piece)
             if data:
+                time.sleep(self._delay_s)
                 other.sendall(data)
                 return
         except OSError:

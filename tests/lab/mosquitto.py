@@ -1,20 +1,30 @@
-"""Mosquitto, the real one: passwords, who may say what, own certificates, persistence."""
+"""Mosquitto, the real one: passwords, who may say what, own certificates, persistence; and a feed beside it."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
+import sqlite3
 import subprocess
+import sys
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import paho.mqtt.client as paho
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from edge.database import DELIVERIES
+from tests.mqtt import Ear
+from tests.stage import environment
+from tests.yard import Yard, yard
 
 PASSWORDS = {"dev": "open sesame", "shy": "hush", "ear": "listen"}
 _ACL = """
@@ -105,6 +115,73 @@ def mosquitto(folder: Path, durable: bool = True) -> Mosquitto:
             ports.append(probe.getsockname()[1])
     (folder / "conf").write_text((_DURABLE * durable + _CONFIG).format(folder, *ports))
     return Mosquitto(folder, *ports)
+
+
+@pytest.fixture
+def broker(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Mosquitto]:
+    """Started; durable unless the parameter is False."""
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    broker = mosquitto(folder, durable=getattr(request, "param", True))
+    broker.start()
+    yield broker
+    broker.kill()
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Yard]:
+    with yard(tmp_path / "state") as made:
+        yield made
+
+
+@pytest.fixture
+def ear(broker: Mosquitto) -> Iterator[Ear]:
+    """Somebody who listens, with a session that the broker keeps while it is away."""
+
+    def listen(client: paho.Client) -> None:
+        client.username_pw_set("ear", PASSWORDS["ear"])
+        client._clean_session, client._client_id = False, b"ear"
+
+    ear = Ear(broker.port, listen)
+    yield ear
+    ear.close()
+
+
+def access(broker: Mosquitto, user: str = "dev", password: str | None = None) -> dict[str, object]:
+    """Settings of [mqtt] for a user of this broker."""
+    return {"user": user, "password_file": broker.password(user, password), "version": ""}
+
+
+def arrived(ear: Ear, node: str = "yard") -> list[str]:
+    """Events by their first arrival, on time or late."""
+    topics = (f"{node}/event", f"{node}/event/late")
+    return list(dict.fromkeys(m.json["id"] for m in list(ear.heard) if m.topic in topics))
+
+
+def feed(
+    state: Path, broker: Mosquitto, port: int = 0, node: str = "yard", more: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """`gander publish`, the process; `more`: of its environment."""
+    settings = ("mqtt.user=dev", f"mqtt.password_file={json.dumps(broker.password('dev'))}", f"node.name={node}")
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    line = [sys.executable, "-m", "edge.cli_feed", "--mqtt", f"127.0.0.1:{port or broker.port}", *arguments]
+    return subprocess.Popen(line, env=environment(state, **(more or {})), stderr=subprocess.DEVNULL)
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
+    """Told to end, it does."""
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+def place(state: Path) -> str | None:
+    """The last event that counts as delivered; None before there is any word of it."""
+    try:
+        with sqlite3.connect(f"file:{state / DELIVERIES}?mode=ro", uri=True) as connection:
+            row = connection.execute("SELECT event_id FROM place").fetchone()
+    except sqlite3.Error:
+        return None
+    return row[0] if row else None
 
 
 def certificates(folder: Path) -> None:

@@ -2,65 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
-import paho.mqtt.client as paho
 import pytest
 
 from edge.database import DELIVERIES
-from tests.lab.mosquitto import PASSWORDS, Mosquitto, mosquitto
+from tests.lab.mosquitto import Mosquitto, access, arrived, broker, ear, here
 from tests.mqtt import Ear, until
-from tests.proxy import proxy
-from tests.stage import command, environment
-from tests.yard import Yard, publishing, yard
+from tests.yard import Yard, publishing
 
+__all__ = ["broker", "ear", "here"]
 pytestmark = pytest.mark.lab
-
-
-@pytest.fixture
-def broker(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Mosquitto]:
-    folder = tmp_path / "broker"
-    folder.mkdir()
-    broker = mosquitto(folder, durable=getattr(request, "param", True))
-    broker.start()
-    yield broker
-    broker.kill()
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[Yard]:
-    with yard(tmp_path / "state") as made:
-        yield made
-
-
-def listen(client: paho.Client) -> None:
-    """As `ear`, with a session that the broker keeps."""
-    client.username_pw_set("ear", PASSWORDS["ear"])
-    client._clean_session, client._client_id = False, b"ear"
-
-
-@pytest.fixture
-def ear(broker: Mosquitto) -> Iterator[Ear]:
-    ear = Ear(broker.port, listen)
-    yield ear
-    ear.close()
-
-
-def access(broker: Mosquitto, user: str = "dev", password: str | None = None) -> dict[str, object]:
-    return {"user": user, "password_file": broker.password(user, password), "version": ""}
-
-
-def arrived(ear: Ear) -> list[str]:
-    """Events by their first arrival, on time or late."""
-    heard = [m.json["id"] for m in list(ear.heard) if m.topic in ("yard/event", "yard/event/late")]
-    return list(dict.fromkeys(heard))
 
 
 def test_a_story_in_version_5(here: Yard, broker: Mosquitto, ear: Ear) -> None:
@@ -131,102 +85,3 @@ def test_what_the_broker_refuses_is_set_aside(here: Yard, broker: Mosquitto, ear
 def rows(state: Path) -> dict[str, str]:
     with sqlite3.connect(state / DELIVERIES) as connection:
         return dict(connection.execute("SELECT event_id, why FROM delivery WHERE state = 'refused'").fetchall())
-
-
-def place(state: Path) -> str:
-    with sqlite3.connect(state / DELIVERIES) as connection:
-        return str(connection.execute("SELECT event_id FROM place").fetchone()[0])
-
-
-def test_a_broker_killed_again_and_again(
-    here: Yard, broker: Mosquitto, ear: Ear, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with publishing(here, broker.port, **access(broker)):
-        until(lambda: ear.last("yard/availability") == "online")
-        for _ in range(6):
-            for _ in range(40):
-                here.visitor()
-            time.sleep(0.3)
-            broker.kill()
-            here.visitor()
-            time.sleep(0.3)
-            broker.start()
-            time.sleep(1.0)
-        last = here.visitor()
-        until(lambda: last in arrived(ear), 90)
-    everything, heard = here.events(), len(ear.events()) + len(ear.events("yard/event/late"))
-    with capsys.disabled():
-        twice = heard - len(arrived(ear))
-        sys.stdout.write(f"\nbroker killed 6 times: {len(everything)} events, {heard} heard, {twice} twice, 0 lost\n")
-    assert arrived(ear) == everything
-
-
-def test_a_network_that_freezes_and_is_cut(here: Yard, broker: Mosquitto, ear: Ear) -> None:
-    with proxy(broker.port) as network, publishing(here, network.port, **access(broker)):
-        until(lambda: ear.last("yard/availability") == "online")
-        for breakdown in (network.freeze, network.cut, network.freeze):
-            for _ in range(20):
-                here.visitor()
-            breakdown()
-            for _ in range(20):
-                here.visitor()
-            time.sleep(3.0)
-            network.mend()
-            last = here.visitor()
-            until(lambda last=last: last in arrived(ear), 90)  # type: ignore[misc]
-    assert arrived(ear) == here.events()
-    until(lambda: ear.last("yard/availability") == "offline")
-
-
-def feed(here: Yard, broker: Mosquitto) -> subprocess.Popen[bytes]:
-    """`gander publish`, the process."""
-    settings = ("mqtt.user=dev", f"mqtt.password_file='{broker.password('dev')}'", "node.name=yard")
-    arguments = [part for setting in settings for part in ("--set", setting)]
-    line = command("publish", "--mqtt", f"127.0.0.1:{broker.port}", *arguments)
-    return subprocess.Popen(line, env=environment(here.state))
-
-
-def test_the_publisher_killed_at_any_point(here: Yard, broker: Mosquitto, ear: Ear) -> None:
-    for round_ in range(5):
-        process = feed(here, broker)
-        if round_ == 0:
-            until(lambda: ear.last("yard/availability") == "online")
-        for _ in range(150):
-            here.visitor()
-        seen = len(arrived(ear))
-        until(lambda seen=seen: len(arrived(ear)) > seen)  # type: ignore[misc]
-        time.sleep(0.02 * round_)
-        process.kill()
-        process.wait()
-        until(lambda: ear.last("yard/availability") == "offline")
-    process = feed(here, broker)
-    last = here.visitor()
-    until(lambda: last in arrived(ear), 60)
-    process.terminate()
-    assert process.wait(20) == 0
-    assert arrived(ear) == here.events()
-
-
-@pytest.mark.parametrize("broker", [False], indirect=True)
-def test_ten_thousand_events_after_three_days(
-    here: Yard, broker: Mosquitto, ear: Ear, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with publishing(here, broker.port, **access(broker)):
-        until(lambda: ear.last("yard/availability") == "online")
-    for number in range(10_000):
-        here.visitor(age_s=72 * 3600 - number)
-    until(lambda: len(here.events()) == 10_000)
-    last = here.events()[-1]
-    process, began = feed(here, broker), time.monotonic()  # a process of its own, as in life
-    until(lambda: place(here.state) == last, 120)
-    sent_s = time.monotonic() - began
-    until(lambda: len(ear.heard) >= 10_000 and len(arrived(ear)) == 10_000, 120)
-    process.terminate()
-    assert process.wait(20) == 0
-    with capsys.disabled():
-        sys.stdout.write(f"\n10,000 events queued: sent and acknowledged in {sent_s:.1f} s\n")
-    assert ear.events() == []
-    assert ear.events("yard/event/late") == here.events(), "once each, in order"
-    pictures = [message.at for message in ear.of("yard/visitor/last")]
-    assert all(after - before > 0.1 for before, after in pairwise(pictures)), "state is not told for each"
-    assert json.loads(ear.last("yard/status") or "")["v"] == 1
