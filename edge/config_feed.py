@@ -97,7 +97,7 @@ class XConfig(PostsConfig):
     dollars_a_month: float = Field(2.0, ge=0.0, le=10000.0, description="Most dollars spent in a calendar month")
     price: float = Field(0.015, ge=0.0, le=100.0, description="Dollars a post costs")
     price_with_url: float = Field(0.20, ge=0.0, le=100.0, description="Dollars a post with a URL costs")
-    price_alt: float = Field(0.005, ge=0.0, le=100.0, description="Dollars the words on a picture cost on top")
+    price_picture: float = Field(0.005, ge=0.0, le=100.0, description="Dollars a picture costs on top")
     urls: bool = Field(False, description="Let a post hold a URL; else it is taken out")
 
     @model_validator(mode="after")

@@ -77,12 +77,12 @@ def words(event: Mapping[str, Any]) -> str:
 
 def visit_post(event: Mapping[str, Any], now: datetime) -> Post:
     """One visit that is over."""
-    name, camera, pulses = who(event), event["camera"], event["pulses"]
+    name, camera, pulses = who(event), event["camera"], event.get("pulses")
     came = f"{_capital(_article(name))} came to {camera}{_when(event, now)}"
     title = f"{_capital(name)} at {camera}"
     if not pulses:
         held = f"; {_WHY[event['reason']]}" if event["reason"] in _WHY else ""
-        stay = f"left after {_seconds(stay_s(event))}" if event["visit"]["left"] else "stayed"
+        stay = f"left after {_seconds(stay_s(event))}" if event["visit"].get("left", True) else "stayed"
         return Post(title, f"{came} and {stay}{held}.")
     used = _list(list(dict.fromkeys(f"the {pulse['deterrent']}" for pulse in pulses)))
     if not event["visit"]["left"]:
@@ -115,7 +115,7 @@ def season(events: Sequence[Mapping[str, Any]], begin: datetime, end: datetime) 
     after = sorted(_after_s(event) for event in answered if event["visit"]["left"])
     text = f"{title}: {_counted(events)}."
     if threats:
-        text += f" {len(answered)} of {_many(len(threats), 'threat')} met a deterrent"
+        text += f" Threats: {len(threats)}, of which {len(answered)} met a deterrent"
         text += f"; half of them had left after {_seconds(after[len(after) // 2])}." if after else "."
     return Post(title, text)
 

@@ -63,8 +63,9 @@ class Outbox(Sender):
                 place, opened = self.insist(lambda: reading.place_of(self._last)) or 0, reading.opened
             owed = self._owed(reading, place) if grown or behind else []
             behind = bool(owed)
-            if passed := self._too_much(reading, owed):
-                place = self._drop(owed[:passed])
+            gone, owed = self._sorted_out(reading, owed)
+            if gone:
+                place = self._drop(gone)
                 continue
             there = self._publisher.ready(LOOK_S if owed else 0.0)
             if owed and there:
@@ -87,19 +88,20 @@ class Outbox(Sender):
     def _owed(self, reading: Reading, place: int) -> Owed:
         return self.insist(lambda: reading.after(place, self._publisher.batch)) or []
 
-    def _too_much(self, reading: Reading, owed: Owed) -> int:
-        """How many of these are too old, or too many, to be sent."""
+    def _sorted_out(self, reading: Reading, owed: Owed) -> tuple[Owed, Owed]:
+        """Of these the first that are too many or too old to be sent; and those to send, up to the next such."""
         if not owed:
-            return 0
+            return owed, owed
         over = (self.insist(reading.last_place) or 0) - owed[0][0] + 1 - self._bounds.most
         if over > 0:
-            return min(over, len(owed))
+            return owed[:over], owed[over:]
         if math.isinf(self._bounds.max_age_s):
-            return 0
+            return [], owed
         oldest = datetime.now(UTC) - timedelta(seconds=self._bounds.max_age_s)
         # The time of an event from before the clock was set says nothing about its age.
-        fresh = (n for n, (_, e) in enumerate(owed) if not e["clock_ok"] or datetime.fromisoformat(e["wall"]) >= oldest)
-        return next(fresh, len(owed))
+        old = [event["clock_ok"] and datetime.fromisoformat(event["wall"]) < oldest for _, event in owed]
+        first = old.index(not old[0]) if (not old[0]) in old else len(owed)
+        return (owed[:first], owed[first:]) if old[0] else ([], owed[:first])
 
     def _drop(self, owed: Owed) -> int:
         """Leave events behind for good, and keep that to be told. Returns the new place."""

@@ -22,7 +22,6 @@ from edge.sender import Sender
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 1.0
 _BATCH = 500
 _POOR_S = 600.0  # no money left: looked again after so long
 _MOST_ERRORS = 5  # a post at which a sink fails so often in an unforeseen way is poison
@@ -52,11 +51,17 @@ class Posting(Sender):
     """One poster's loop. What waits is kept in `deliveries.db`: a kill loses nothing, and posts twice at the worst."""
 
     def __init__(
-        self, state: Path, poster: Poster, config: PostsConfig, setting: Setting, first_wait_s: float = 1.0
+        self,
+        state: Path,
+        poster: Poster,
+        config: PostsConfig,
+        setting: Setting,
+        first_wait_s: float = 1.0,
+        look_s: float = 1.0,
     ) -> None:
-        """Raises `StateError` when `deliveries.db` cannot be used."""
+        """`look_s`: between two looks at what is to do. Raises `StateError` when `deliveries.db` cannot be used."""
         super().__init__(state, poster.name, first_wait_s)
-        self._poster, self._config, self._setting = poster, config, setting
+        self._poster, self._config, self._setting, self._look_s = poster, config, setting, look_s
         self._held: dict[str, Event] = {}
         self._sent: list[tuple[datetime, float]] = []
         self._place, self._opened, self._behind = 0, -1, True
@@ -71,7 +76,7 @@ class Posting(Sender):
         while not self.ending:
             self._take_up(reading)
             if time.monotonic() < self._not_before or not self._advance(reading):
-                self.rest(0.0 if self._behind else _LOOK_S)
+                self.rest(0.0 if self._behind else self._look_s)
         if self._last != self._kept:
             self.insist(lambda: self.pages.keep(self._last))
 
@@ -127,7 +132,10 @@ class Posting(Sender):
         if plan.why != self._why:  # for `gander status`
             self._why = plan.why
             self.insist(lambda: self.pages.remember(WHY, plan.why))
-        draft = self._draft(plan.tell, reading, now) if plan.tell else self._digest(reading, now)
+        try:
+            draft = self._draft(plan.tell, reading, now) if plan.tell else self._digest(reading, now)
+        except (KeyError, TypeError, ValueError, IndexError) as error:  # an event unlike any known here is poison
+            return self._refused([event["id"] for event in plan.tell], f"not understood: {error!r}")
         return draft is not None and self._post(draft, now)
 
     def _release(self, events: Sequence[Event], why: str) -> None:
@@ -185,10 +193,10 @@ class Posting(Sender):
         except Later as error:
             return self._failed(key, str(error), error.after_s)
         except Refused as error:
-            return self._refused(draft, ids, str(error))
+            return self._refused(ids, str(error), draft.memo)
         except Exception as error:  # noqa: BLE001 - whatever a sink's library throws is a reason to try again
             if self._tries + 1 >= _MOST_ERRORS:
-                return self._refused(draft, ids, f"{type(error).__name__}: {error}")
+                return self._refused(ids, f"{type(error).__name__}: {error}", draft.memo)
             return self._failed(key, f"{type(error).__name__}: {error}", 0.0)
         log.info("%s: posted%s%s", self.name, f" {name}" if name else "", f" for ${price:.3f}" if price else "")
         self._done(ids)
@@ -204,13 +212,12 @@ class Posting(Sender):
         self._not_before = time.monotonic() + self.stumble(key, self._tries, why, after_s)
         return False
 
-    def _refused(self, draft: _Draft, ids: list[str], why: str) -> bool:
+    def _refused(self, ids: list[str], why: str, memo: tuple[str, str] | None = None) -> bool:
         log.warning("%s: a post is set aside: %s", self.name, why)
         self._done(ids)
         self.insist(lambda: self.pages.refuse(ids, why))
-        if draft.memo:
-            name, value = draft.memo
-            self.insist(lambda: self.pages.remember(name, value))
+        if memo:
+            self.insist(partial(self.pages.remember, *memo))
         return True
 
     def _done(self, ids: list[str]) -> None:

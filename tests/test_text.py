@@ -32,13 +32,14 @@ PURE = (
     "edge/values.py",
     "edge/policy.py",
     "edge/evidence.py",
+    "edge/editor.py",
     "edge/feed.py",
     "edge/payloads.py",
     "firmware/deterrent.py",
     "firmware/wire.py",
 )
 LIVE = ("socket", "sqlite3", "subprocess", "threading", "os", "pathlib", "time", "cv2")
-BROAD = {"edge/model_worker.py", "training/backbones.py", "edge/publish.py", "edge/web"}
+BROAD = {"edge/model_worker.py", "training/backbones.py", "edge/outbox.py", "edge/posting.py", "edge/web"}
 
 
 def name(path: Path) -> str:

@@ -47,17 +47,29 @@ class Yard:
     status: dict[str, Any] = field(default_factory=lambda: dict(STATUS))
     commands: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
-    def visitor(self, label: str = "jay", type_: str = "visit_started", age_s: float = 0.0, picture: str = "") -> str:
-        """Somebody came. Returns the event's id."""
+    def visitor(
+        self,
+        label: str = "jay",
+        type_: str = "visit_started",
+        age_s: float = 0.0,
+        picture: str = "",
+        kind: str = "threat",
+        met: str = "",
+    ) -> str:
+        """Somebody came, and met a deterrent. Returns the event's id."""
         wall = datetime.now(UTC) - timedelta(seconds=age_s)
         visit, id_ = self.ids.new(wall), self.ids.new(wall)
         started = iso(wall)
-        facts = {"id": visit, "label": label, "kind": "threat", "p": 0.9, "answers": 1, "actions": 0}
+        facts = {"id": visit, "label": label, "kind": kind, "p": 0.9, "answers": 1, "actions": int(bool(met))}
         body = {"v": 1, "id": id_, "type": type_, "node": "yard", "wall": started, "clock_ok": True, "camera": "cam"}
         body |= {"media_time": 1.0, "visit": facts | {"started": started, "ended": None}, "action": None}
         body |= {"reason": "observe", "model": {"name": "colours", "version": "1", "role": "champion"}}
         body |= {"top": [[label, 0.9]], "latency_ms": {}, "picture": picture or None, "replayed": False}
-        self.journal.write("INSERT INTO visit VALUES (?, 'cam', ?, NULL, 'threat', ?, 0.9, 0)", visit, started, label)
+        if type_ == "visit":
+            body["visit"] |= {"ended": iso(wall + timedelta(seconds=2)), "left": True, "blind_s": 0.0}
+            body["pulses"] = [{"id": id_, "deterrent": met, "at_s": 0.5, "on_ms": 1600}] if met else []
+        row = (visit, started, kind, label)
+        self.journal.write("INSERT INTO visit VALUES (?, 'cam', ?, NULL, ?, ?, 0.9, 0)", *row)
         self.journal.event(Event(id_, type_, body))
         return id_
 

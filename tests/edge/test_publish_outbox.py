@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sqlite3
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,11 @@ from edge.database import DELIVERIES
 from edge.deliveries import Deliveries
 from edge.errors import ConfigError, StateError
 from edge.journal import EVENTS
-from edge.outbox import Outbox
+from edge.outbox import Bounds, Outbox
 from edge.publish import publish
 from edge.publishers import Events, Later, Refused
 from edge.publishers.jsonl import Jsonl
+from edge.values import Event
 from tests.mqtt import until
 from tests.yard import Yard, yard
 
@@ -65,6 +68,17 @@ class Sink:
 
     def close(self) -> None:
         self.there = False
+
+
+class Kept(Sink):
+    """Keeps whole events."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[dict[str, Any]] = []
+
+    def send(self, events: Events) -> None:
+        self.events += [dict(event) for event in events]
 
 
 def run(state: Path, sink: Any) -> Outbox:
@@ -157,6 +171,51 @@ def test_what_waits_says_why_and_counts_on_over_a_restart(here: Yard) -> None:
     until(lambda: sink.got == [event])
     finish(outbox)
     assert rows(here.state) == {}
+
+
+def test_what_is_too_old_or_too_much_is_dropped_and_that_is_told(here: Yard) -> None:
+    old = [here.visitor(age_s=3600.0 * (80 - n)) for n in range(5)]
+    fresh = [here.visitor(age_s=60.0) for _ in range(30)]
+    until(lambda: len(here.events()) == 35)
+    sink = Kept()
+    outbox = Outbox(here.state, sink, "yard", Bounds(max_age_s=72 * 3600.0, most=20), first_wait_s=0.02)
+    until(lambda: len(sink.events) == 21)
+    finish(outbox)
+    note, *others = sink.events
+    assert [event["id"] for event in others] == fresh[-20:]
+    assert (note["type"], note["count"], note["first"], note["last"]) == ("dropped", 15, old[0], fresh[9])
+    assert (note["node"], note["publisher"]) == ("yard", "sink")
+    assert "more than 20 waited" in note["why"]
+    finish(Outbox(here.state, sink, "yard"))
+    assert len(sink.events) == 21, "it is told once"
+
+
+def test_an_event_of_an_unset_clock_is_not_dropped_for_its_age(here: Yard) -> None:
+    at = datetime(2020, 1, 1, tzinfo=UTC)
+    for known in (False, True):
+        id_ = here.ids.new(at)
+        body = {"id": id_, "type": "health", "wall": at.isoformat(), "clock_ok": known, "what": ""}
+        here.journal.event(Event(id_, "health", body))
+    sink = Kept()
+    outbox = Outbox(here.state, sink, "yard", Bounds(max_age_s=3600.0), first_wait_s=0.02)
+    last = here.visitor()
+    until(lambda: sink.events and sink.events[-1]["id"] == last)
+    finish(outbox)
+    assert [event["type"] for event in sink.events] == ["health", "dropped", "visit_started"]
+
+
+def test_an_older_file_is_brought_up_to_date(here: Yard) -> None:
+    path = here.state / DELIVERIES
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE place (publisher TEXT PRIMARY KEY, event_id TEXT NOT NULL) WITHOUT ROWID")
+        connection.execute(
+            "CREATE TABLE delivery (publisher TEXT NOT NULL, event_id TEXT NOT NULL, state TEXT NOT NULL, "
+            "tries INTEGER NOT NULL, next_try TEXT, why TEXT NOT NULL, PRIMARY KEY (publisher, event_id)) WITHOUT ROWID"
+        )
+        connection.execute("INSERT INTO place VALUES ('sink', 'x')")
+        connection.execute("PRAGMA user_version = 1")
+    with contextlib.closing(Deliveries(here.state, "sink")) as pages:
+        assert (pages.place(), pages.held(), pages.sent()) == ("x", [], [])
 
 
 def test_nothing_is_tried_while_there_is_nobody_to_send_to(here: Yard) -> None:
