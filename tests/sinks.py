@@ -84,6 +84,8 @@ def web(behave: Behaviour) -> Iterator[Web]:
             if isinstance(answer, tuple):
                 status, content = answer
                 self.send_response(status)
+                if 300 <= status < 400:
+                    self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Type", "text/html" if content == HTML else "application/json")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _DEADLINE_S = 60.0  # of one sending, to all addresses
 _START_S = 60.0  # beyond, for the process to start: it takes seconds on a small computer
+_NICE = 10  # posts can wait for what watches
 _MOST_FILE = 65_536
 _MOST_ADDRESSES = 16
 _MOST_TEXT = 2000
@@ -129,6 +130,7 @@ class Notify:
         command, pipe = [sys.executable, "-m", "edge.publishers.notify_worker"], subprocess.PIPE
         # In a session of its own: Ctrl-C is for this process, which ends the other when it is time.
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
         self._process = process
         try:
             if self._closed.is_set():

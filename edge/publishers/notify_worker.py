@@ -140,7 +140,6 @@ def main() -> None:
     os.dup2(2, 1)  # should a plugin print
     job: Job = json.load(sys.stdin)
     signal.alarm(int(job["seconds"]) + 60)  # also when nobody is left to end it
-    os.nice(10)
     apprise.logger.setLevel(logging.INFO)  # to hear of what was sent; it is written nowhere
     addresses = [_Address(line, url) for line, url in job["addresses"]]
     if job["text"] is None:
