@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from edge import controller_check, machine, state_check
+from edge import controller_check, feed_check, machine, state_check
 from edge.config import CameraConfig, Config
 from edge.control import ask
 from edge.errors import GanderError, NotRunning
@@ -18,7 +18,6 @@ from edge.frames import FrameSource, open_source
 from edge.health import Finding
 from edge.lineup import TRUSTED, Lineup, threads, trusted
 from edge.model_store import ModelStore
-from edge.publishers.mqtt_link import probe
 from edge.self_test import self_test
 from edge.values import Kind
 
@@ -38,7 +37,7 @@ def examine(config: Config, state: Path, full: bool) -> Iterator[Finding]:
     yield from _done("daemon", _daemon(config, state))
     yield from _done("deterrent", _deterrents(config))
     yield from _done("controller", controller_check.findings(config, state))
-    yield from _done("mqtt", _mqtt(config))
+    yield from _done("feed", feed_check.findings(config))
     yield from _done("journal", state_check.databases(state, full))
     if full:
         yield from _done("pictures", state_check.pictures(state))
@@ -200,32 +199,3 @@ def _deterrents(config: Config) -> Iterator[Finding]:
             "advice", "deterrent", f"{', '.join(harmful)} on this Pi's own pins stays on where guard and kernel die",
             "give water and siren a Pico, which has a watchdog: `firmware/README.md`",
         )  # fmt: skip
-
-
-def _mqtt(config: Config) -> Iterator[Finding]:
-    mqtt = config.mqtt
-    if not mqtt.host:
-        yield Finding("ok", "mqtt", "no broker configured: events stay on this machine")
-        return
-    where = f"{mqtt.host}:{mqtt.service}"
-    try:
-        says = probe(mqtt, f"gander-{config.node.name}-doctor")
-    except GanderError as error:
-        yield Finding("problem", "mqtt", f"{where}: {error}", "mend [mqtt] in the configuration, or start the broker")
-        return
-    if not mqtt.local and not mqtt.secure:
-        yield Finding(
-            "advice",
-            "mqtt",
-            f"{where}: {says}, without TLS",
-            "everybody on the network can read along: mqtt.tls = true",
-        )
-    elif not mqtt.local and mqtt.commands and not (mqtt.user or mqtt.certificate):
-        yield Finding(
-            "advice",
-            "mqtt",
-            f"{where}: {says}, nobody need log in",
-            "whoever reaches the broker can arm: set a password",
-        )
-    else:
-        yield Finding("ok", "mqtt", f"{where}: {says}")

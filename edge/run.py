@@ -19,6 +19,7 @@ from edge.config import Config
 from edge.control import ask
 from edge.errors import GanderError, NotRunning, Refused, StateError
 from edge.journal import EVENTS, events_after, last_place, reader
+from edge.publish import sinks
 from edge.publishers import broker
 
 _PERIOD_S = 0.25
@@ -157,7 +158,7 @@ def _feed(config: Config, arguments: Sequence[str]) -> tuple[list[str], list[Hel
         notes.append(f"to follow by MQTT: mosquitto_sub {which}-t '{config.mqtt.root}/#' -v")
     elif config.mqtt.host:
         notes.append(f"events go to the MQTT broker {config.mqtt.host}:{config.mqtt.service}")
-    if helpers or config.mqtt.host or config.jsonl.path:
+    if helpers or sinks(config):
         command = [sys.executable, "-m", "edge.cli_feed", "--attached", *chosen]
         helpers.append(Helper("publish", command))
     return notes, helpers

@@ -51,6 +51,8 @@ def taken(state: Path) -> bool:
 def secrets(config: Config, state: Path) -> Iterator[Finding]:
     """Files that only few may read."""
     named = {"mqtt.password_file": config.mqtt.password_file, "mqtt.key": config.mqtt.key}
+    named |= {"x.credentials": config.x.credentials}
+    named |= {f"notify {notify.name} urls_file": notify.urls_file for notify in config.notify}
     named |= {f"camera {camera.id} credentials": camera.credentials for camera in config.camera}
     named["device key"] = str(state / "device.key") if (state / "device.key").exists() else ""
     for name, path in named.items():
