@@ -32,6 +32,7 @@ from edge.control import SOCKET, Control
 from edge.journal import EVENTS, Journal
 from edge.latency import percentiles
 from edge.owner import Owner
+from edge.queues import Queues
 from edge.values import Event
 
 FPS = 60.0
@@ -140,7 +141,7 @@ def serve(state: Path, models: Path, champion: str, settings: list[str]) -> None
 
                 def serving(watch: Any) -> None:
                     nonlocal control
-                    whole = Appliance(made, owner, watch, time.monotonic_ns())
+                    whole = Appliance(made, owner, watch, time.monotonic_ns(), Queues(state))
                     control = control or Control(state / SOCKET, {"status": lambda who: whole.status()})
 
                 scene = Scene(FPS, (int(line) - len(overhead)) / FPS * 16 / 12 + 1.0, moving=True)

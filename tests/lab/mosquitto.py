@@ -30,6 +30,7 @@ PASSWORDS = {"dev": "open sesame", "shy": "hush", "ear": "listen"}
 _ACL = """
 user dev
 topic readwrite gander/#
+topic readwrite homeassistant/#
 user ear
 topic readwrite gander/#
 user shy
@@ -159,12 +160,12 @@ def arrived(ear: Ear, node: str = "yard") -> list[str]:
 
 
 def feed(
-    state: Path, broker: Mosquitto, port: int = 0, node: str = "yard", more: Mapping[str, str] | None = None
+    state: Path, port: int, password_file: str, node: str = "yard", more: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     """`gander publish`, the process; `more`: of its environment."""
-    settings = ("mqtt.user=dev", f"mqtt.password_file={json.dumps(broker.password('dev'))}", f"node.name={node}")
+    settings = ("mqtt.user=dev", f"mqtt.password_file={json.dumps(password_file)}", f"node.name={node}")
     arguments = [part for setting in settings for part in ("--set", setting)]
-    line = [sys.executable, "-m", "edge.cli_feed", "--mqtt", f"127.0.0.1:{port or broker.port}", *arguments]
+    line = [sys.executable, "-m", "edge.cli_feed", "--mqtt", f"127.0.0.1:{port}", *arguments]
     return subprocess.Popen(line, env=environment(state, **(more or {})), stderr=subprocess.DEVNULL)
 
 

@@ -63,7 +63,7 @@ def linked(ear: Ear, since: float) -> bool:
 @contextlib.contextmanager
 def publisher(here: Yard, broker: Mosquitto, ear: Ear, port: int = 0) -> Iterator[subprocess.Popen[bytes]]:
     """`gander publish`, connected; told to end at the end of the block."""
-    since, process = time.monotonic(), feed(here.state, broker, port)
+    since, process = time.monotonic(), feed(here.state, port or broker.port, broker.password("dev"))
     try:
         until(lambda: linked(ear, since), LONG_S)
         yield process
@@ -106,7 +106,7 @@ def test_three_days_offline(here: Yard, broker: Mosquitto, ear: Ear, tell: Say) 
             for number in range(1000):
                 here.visitor(age_s=72 * 3600 * (1 - number / 2000))
         second = feed(
-            here.state, broker, network.port
+            here.state, network.port, broker.password("dev")
         )  # the machine was started again meanwhile, and still nobody there
         for number in range(1000, 2000):
             here.visitor(age_s=72 * 3600 * (1 - number / 2000))
@@ -127,9 +127,9 @@ def test_a_broker_killed_twenty_times(here: Yard, broker: Mosquitto, ear: Ear, t
     with publisher(here, broker, ear):
         until(lambda: place(here.state) is not None)  # it tells what comes from now on
     with busy(here, 100.0):
-        for _ in range(5):  # lives of the publisher, since it comes back ever more slowly
+        for _ in range(10):  # lives of the publisher, since it comes back ever more slowly
             with publisher(here, broker, ear):
-                for _ in range(4):
+                for _ in range(2):
                     seen = len(arrived(ear))
                     until(lambda seen=seen: len(arrived(ear)) > seen, LONG_S)  # type: ignore[misc]
                     time.sleep(rng.uniform(0.0, 0.2))
@@ -308,7 +308,7 @@ def test_killed_at_every_write_and_every_packet(
     tmp_path: Path, broker: Mosquitto, ear: Ear, killing: dict[str, str], tell: Say
 ) -> None:
     def begin(state: Path, more: dict[str, str]) -> subprocess.Popen[bytes]:
-        return feed(state, broker, node=state.name, more=more)
+        return feed(state, broker.port, broker.password("dev"), state.name, more)
 
     first = tmp_path / "template"
     sent = template(first, lambda: begin(first, {}))
