@@ -50,7 +50,7 @@ class Request:
 
 Answer = tuple[int, bytes]
 Behaviour = Callable[[Request], "Answer | str"]
-"""An answer, or one of `reset`, `slow`, `mute`: what a bad server does instead."""
+"""An answer, or one of `reset`, `slow`, `mute`, `flood`: what a bad server does instead."""
 
 
 @dataclass
@@ -68,60 +68,68 @@ class Web:
         return [request for request in self.requests if request.path == path]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, kept: Web) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.kept = kept
+        kept.port = self.server_address[1]
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        return  # a client that was killed
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def handle_any(self) -> None:
+        parts, kept = urlsplit(self.path), self.server.kept
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = self.rfile.read(int(headers.get("content-length", "0")))
+        request = Request(self.command, parts.path, query, headers, body)
+        kept.requests.append(request)
+        answer = kept.behave(request)
+        if isinstance(answer, str):
+            self.close_connection = True
+            self.misbehave(answer, kept)
+            return
+        status, content = answer
+        self.send_response(status)
+        if 300 <= status < 400:
+            self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Type", "text/html" if content == HTML else "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def misbehave(self, how: str, kept: Web) -> None:
+        if how == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            return
+        kept.busy.set()
+        # A byte now and then keeps every time-out of a socket from ever being reached.
+        pause, more = {"mute": (0.1, b""), "slow": (0.1, b" "), "flood": (0.0, bytes(1 << 20))}[how]
+        try:
+            if more:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not kept.over.wait(pause):
+                self.wfile.write(more)
+        except OSError:
+            return
+
+    do_GET = do_POST = do_PUT = handle_any
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
 @contextmanager
 def web(behave: Behaviour) -> Iterator[Web]:
     kept = Web(behave)
-
-    class Handler(BaseHTTPRequestHandler):
-        def handle_any(self) -> None:
-            parts = urlsplit(self.path)
-            query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            body = self.rfile.read(int(headers.get("content-length", "0")))
-            request = Request(self.command, parts.path, query, headers, body)
-            kept.requests.append(request)
-            answer = kept.behave(request)
-            if isinstance(answer, tuple):
-                status, content = answer
-                self.send_response(status)
-                if 300 <= status < 400:
-                    self.send_header("Location", "/elsewhere")
-                self.send_header("Content-Type", "text/html" if content == HTML else "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-            else:
-                self.close_connection = True
-                self.misbehave(answer)
-
-        def misbehave(self, how: str) -> None:
-            if how == "reset":
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.connection.close()
-                return
-            kept.busy.set()
-            if how == "slow":  # a byte now and then keeps every time-out of a socket from ever being reached
-                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-            try:
-                while not kept.over.wait(0.1):
-                    if how == "slow":
-                        self.wfile.write(b" ")
-            except OSError:
-                return
-
-        do_GET = do_POST = do_PUT = handle_any
-
-        def log_message(self, format: str, *args: object) -> None:
-            return
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            return  # a client that was killed
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        kept.port = server.server_address[1]
+    with _Server(kept) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:

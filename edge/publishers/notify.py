@@ -25,7 +25,7 @@ _START_S = 60.0  # beyond, for the process to start: it takes seconds on a small
 _NICE = 10  # posts can wait for what watches
 _MOST_FILE = 65_536
 _MOST_ADDRESSES = 16
-_MOST_TEXT = 2000
+_MOST_TEXT = 1500
 _MOST_PICTURE = 900_000  # Bluesky takes a million bytes, ntfy.sh two, the others more
 _REMEMBERED = 8  # posts that only some addresses have taken
 

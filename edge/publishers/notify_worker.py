@@ -10,8 +10,10 @@ import json
 import logging
 import os
 import re
+import resource
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, TextIO, TypedDict
@@ -20,6 +22,7 @@ import apprise
 from apprise.attachment.file import AttachFile
 
 _CONNECT_S, _ANSWER_S = 10.0, 20.0  # a garden's uplink is slow; Apprise's own 4 s are not for a picture
+_MOST_MEMORY, _STACK = 256 << 20, 1 << 20  # bytes: a sink whose answer never ends must not take those that watch along
 _PAUSE_S = 1.0  # between two requests: with and without a picture; how often is posted, others decide
 _SHARE = 0.6  # of the time, for the try with the picture; the rest is for the text alone
 _SAYS_ALT = re.compile(r"(mastodon|toot)s?$|bsky$|bluesky$")  # there the attachment's name is its description
@@ -140,6 +143,8 @@ def main() -> None:
     os.dup2(2, 1)  # should a plugin print
     job: Job = json.load(sys.stdin)
     signal.alarm(int(job["seconds"]) + 60)  # also when nobody is left to end it
+    threading.stack_size(_STACK)
+    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
     apprise.logger.setLevel(logging.INFO)  # to hear of what was sent; it is written nowhere
     addresses = [_Address(line, url) for line, url in job["addresses"]]
     if job["text"] is None:

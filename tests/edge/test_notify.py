@@ -192,6 +192,13 @@ def test_each_fails_alone_and_only_those_are_tried_again(open_notify: Open) -> N
         assert "/good" in [request.path for request in server.requests[len(first) + len(again) :]]
 
 
+def test_an_answer_that_never_ends_takes_no_more_than_its_share(open_notify: Open) -> None:
+    with web(lambda request: "flood" if request.path == "/flood" else (200, b"{}")) as server:
+        notify = open_notify(*(f"json://localhost:{server.port}/{path}" for path in ("flood", "good")))
+        why = fails(notify, Post("", POST.text))
+        assert why == "1 of 2 addresses did not take it: line 1 (json): not taken", "long before its time was over"
+
+
 def test_a_closed_one_lets_go_at_once(open_notify: Open) -> None:
     with web(lambda request: "mute") as server:
         notify = open_notify(f"json://localhost:{server.port}/{SECRET}", deadline_s=600.0)
