@@ -70,7 +70,7 @@ def announcement(there: Appliance, before: Mapping[str, str] | None = None) -> d
             "sw": there.version,
         },
         "o": {"name": "gander", "sw": there.version},
-        "avty_t": f"{there.base}/availability",
+        "availability": [{"topic": f"{there.base}/availability"}],
         "cmps": gone | found,
     }
 
