@@ -287,13 +287,18 @@ def endless(status: int) -> Fault:
     return fail
 
 
-def truncated(status: int) -> Fault:
-    """Fewer bytes than were announced."""
+def cut_short(content: bytes) -> Fault:
+    """The connection ends after these bytes."""
 
     def fail(request: Request) -> None:
-        request.wfile.write(f'HTTP/1.1 {status} Cut\r\nContent-Length: 500\r\n\r\n{{"data": {{"id'.encode())
+        request.wfile.write(content)
 
     return fail
+
+
+def truncated(status: int) -> Fault:
+    """Fewer bytes than were announced."""
+    return cut_short(f'HTTP/1.1 {status} Cut\r\nContent-Length: 500\r\n\r\n{{"data": {{"id'.encode())
 
 
 def reset(head: bytes = b"") -> Fault:

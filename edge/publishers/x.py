@@ -109,7 +109,7 @@ class X:
     def price(self, post: Post) -> float:
         """Dollars that this post costs."""
         price = self._config.price_with_url if has_link(self.words(post)) else self._config.price
-        return price + (self._config.price_alt if post.picture and post.alt else 0.0)
+        return price + (self._config.price_picture if post.picture else 0.0)
 
     def words(self, post: Post) -> str:
         """What of the post's words X gets; empty where nothing is left."""

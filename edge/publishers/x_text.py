@@ -35,7 +35,7 @@ def fit(text: str, urls: bool) -> str:
 
     Empty where nothing is left to read.
     """
-    text = "".join(sign for sign in unicodedata.normalize("NFC", text[:_MOST_READ]) if _readable(sign))
+    text = unicodedata.normalize("NFC", "".join(filter(_readable, text[:_MOST_READ])))
     if not urls:
         text = _DOT.sub(". ", _SAID.sub(" ", text))
     text = "\n".join(" ".join(line.split()) for line in text.strip().split("\n"))

@@ -94,13 +94,15 @@ class _Call:
     def wait(self) -> Answer:
         """Raises `NoAnswer`. As soon as there is a status, there is an answer."""
         threading.Thread(target=self._run, name="x-call", daemon=True).start()
-        in_time = self._done.wait(self._deadline_s)
+        self._done.wait(self._deadline_s)
+        with self._lock:  # as it was before this ends it
+            answer, error, ended = self._answer, self._error, self._ended
         self.cut()
-        if self._answer:
-            return self._answer
-        if self._error:
-            raise NoAnswer(_why(self._error))
-        raise NoAnswer("cut off" if in_time else f"no answer within {self._deadline_s:g} s")
+        if answer:
+            return answer
+        if ended:
+            raise NoAnswer("cut off")
+        raise NoAnswer(_why(error) if error else f"no answer within {self._deadline_s:g} s")
 
     def cut(self) -> None:
         with self._lock:
