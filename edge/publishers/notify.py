@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,16 @@ from edge.publishers import Later, Post
 log = logging.getLogger(__name__)
 
 _DEADLINE_S = 60.0  # of one sending, to all addresses
+_PATIENCE_S = 600.0
 _START_S = 60.0  # beyond, for the process to start: it takes seconds on a small computer
 _NICE = 10  # posts can wait for what watches
 _MOST_FILE = 65_536
 _MOST_ADDRESSES = 16
-_MOST_TEXT = 1500
+_MOST_TEXT, _LEAST_TEXT = 1500, 280  # characters; Bluesky takes the fewest
 _MOST_PICTURE = 900_000  # Bluesky takes a million bytes, ntfy.sh two, the others more
 _REMEMBERED = 8  # posts that only some addresses have taken
 
+_SILENCE = "no answer in time"
 _SCHEME = re.compile(r"([a-z][a-z0-9]{1,19})://", re.I)
 _ERROR = re.compile(rb"^(?:\w+\.)*(\w+(?:Error|Exception))\b", re.M)
 
@@ -37,28 +40,36 @@ Answers = dict[int, dict[str, Any]]
 
 
 class Notify:
-    """All addresses of one file. Each must take a post; one that has it is not asked again while others have not.
+    """All addresses of one file. One that has a post is not asked again while others have not.
 
-    That is remembered while this lives: after a restart in between, an address may get the same post again.
+    That is remembered while this lives: after a restart in between, an address may get the same post again. An address
+    that is out of order for longer than `patience_s` holds up the others no more: it misses what they get.
     """
 
-    def __init__(self, config: NotifyConfig, deadline_s: float = _DEADLINE_S, start_s: float = _START_S) -> None:
+    def __init__(
+        self,
+        config: NotifyConfig,
+        deadline_s: float = _DEADLINE_S,
+        start_s: float = _START_S,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
         """Raises `ConfigError` where the file, or an address in it, cannot be used."""
-        self.name, self._deadline_s, self._start_s = config.name, deadline_s, start_s
+        self.name, self._deadline_s, self._start_s, self._patience_s = config.name, deadline_s, start_s, patience_s
         self._where = f"{config.name}: urls_file {config.urls_file}"
         self._closed = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._taken: dict[str, set[int]] = {}  # the lines that have a post which others have not
+        self._failing: dict[int, float] = {}  # since when, in monotonic seconds
         self._addresses = self._read(Path(config.urls_file))
-        known = self._look()
-        self.most_text = min(_MOST_TEXT, *(fact["most_text"] for fact in known.values()))
-        self.most_picture = _MOST_PICTURE if any(fact["pictures"] for fact in known.values()) else 0
+        known = self._look().values()
+        self.most_text = min(_MOST_TEXT, *(fact["most_text"] for fact in known)) if known else _LEAST_TEXT
+        self.most_picture = _MOST_PICTURE if any(fact["pictures"] for fact in known) or not known else 0
 
     def price(self, post: Post) -> float:
         return 0.0
 
     def send(self, post: Post) -> str:
-        """Raises `Later` when not every address has taken it; only the others are asked again for the same post."""
+        """Raises `Later` when it must be tried again; then only those addresses are asked that have not taken it."""
         key = hashlib.sha256(repr(post).encode()).hexdigest()
         taken = self._taken.pop(key, set())
         left = {line: url for line, url in self._addresses.items() if line not in taken}
@@ -66,16 +77,21 @@ class Notify:
         for line, answer in answers.items():
             if answer["taken"]:
                 taken.add(line)
+                self._failing.pop(line, None)
                 if answer["why"]:
                     log.info("%s: %s got it without the picture: %s", self.name, self._say(line), answer["why"])
-        failed = [line for line in left if line not in taken]
-        if not failed:
-            return ""
-        self._taken[key] = taken
-        if len(self._taken) > _REMEMBERED:
-            del self._taken[next(iter(self._taken))]
-        whys = "; ".join(f"{self._say(line)}: {answers[line]['why'] if line in answers else why}" for line in failed)
-        raise Later(f"{len(failed)} of {len(self._addresses)} addresses did not take it: {whys}")
+        now = time.monotonic()
+        whys = {line: answers[line]["why"] if line in answers else why for line in left if line not in taken}
+        patient = [now - self._failing.setdefault(line, now) < self._patience_s for line in whys]
+        if whys and (not taken or any(patient)):
+            self._taken[key] = taken
+            if len(self._taken) > _REMEMBERED:
+                del self._taken[next(iter(self._taken))]
+            said = "; ".join(f"{self._say(line)}: {whys[line]}" for line in whys)
+            raise Later(f"{len(whys)} of {len(self._addresses)} addresses did not take it: {said}")
+        for line in whys:
+            log.warning("%s: %s misses a post that the others have: %s", self.name, self._say(line), whys[line])
+        return ""
 
     def close(self) -> None:
         """End what is under way."""
@@ -103,12 +119,12 @@ class Notify:
         return addresses
 
     def _look(self) -> Answers:
-        """What Apprise knows of the addresses."""
+        """What Apprise knows of the addresses; nothing where there is no answer now: that is no reason to give up."""
         known, why = self._run(self._addresses, None)
         for line in self._addresses:
-            if line not in known:
-                raise ConfigError(f"{self._where}: line {line}: Apprise does not say whether it can be used: {why}")
-            if not known[line]["known"]:
+            if line not in known and why != _SILENCE:
+                raise ConfigError(f"{self._where}: line {line}: cannot be looked at: {why}")
+            if line in known and not known[line]["known"]:
                 raise ConfigError(f"{self._where}: {self._say(line)}: no address that Apprise understands")
         return known
 
@@ -143,7 +159,7 @@ class Notify:
             process.kill()
             process.wait()
             self._process = None
-        why = "told to end" if self._closed.is_set() else "no answer in time"
+        why = "told to end" if self._closed.is_set() else _SILENCE
         if process.returncode > 0:  # only the error's name: its text may hold a token
             names = _ERROR.findall(wailed)
             why = f"Apprise ended with {names[-1].decode() if names else 'no word'}"
