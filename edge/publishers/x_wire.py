@@ -19,6 +19,7 @@ from edge.errors import GanderError
 
 _MOST_BYTES = 256 * 1024  # of an answer; X's have a few hundred
 _CHUNK = 8192
+_AFTER_S = 5.0  # past the deadline, what cannot be cut off gives up by itself
 
 
 class NoAnswer(GanderError):
@@ -61,9 +62,12 @@ class Wire:
         self._lock, self._closed = threading.Lock(), False
         self._call: _Call | None = None
 
-    def request(self, method: str, url: str, **what: Any) -> Answer:
-        """What tweepy calls a session for; of `url` only the path counts. Raises `NotTaken`, `NoAnswer`."""
-        call = _Call(method, self._api + urlsplit(url).path, what, self._deadline_s)
+    def request(self, method: str, url: str, more_s: float = 0.0, **what: Any) -> Answer:
+        """What tweepy calls a session for; of `url` only the path counts. Raises `NotTaken`, `NoAnswer`.
+
+        `more_s`: beyond the deadline, for what takes long to go up.
+        """
+        call = _Call(method, self._api + urlsplit(url).path, what, self._deadline_s + more_s)
         with self._lock:
             if self._closed:
                 raise NoAnswer("closed")
@@ -102,7 +106,7 @@ class _Call:
             return answer
         if ended:
             raise NoAnswer("cut off")
-        raise NoAnswer(_why(error) if error else f"no answer within {self._deadline_s:g} s")
+        raise NoAnswer(f"the connection fails: {_why(error)}" if error else f"no answer within {self._deadline_s:g} s")
 
     def cut(self) -> None:
         with self._lock:
@@ -133,7 +137,7 @@ class _Call:
                     self._url,
                     stream=True,
                     allow_redirects=False,  # the signature is for X alone
-                    timeout=self._deadline_s,
+                    timeout=self._deadline_s + _AFTER_S,
                     **self._what,
                 ) as response,
             ):

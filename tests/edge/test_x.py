@@ -352,6 +352,15 @@ def test_a_picture_that_cannot_be_taken_now_holds_the_post(server: XServer, make
     assert len(server.account.posts[0]["media"]) == 1
 
 
+def test_a_large_picture_has_longer_to_go_up(server: XServer, make: Make) -> None:
+    server.fail(UPLOAD, x_server.silent)
+    began = time.monotonic()
+    with pytest.raises(Later, match=r"picture: no answer within 1\.2 s"):
+        make(deadline_s=0.2).send(Post("", "A jay", b"\xff\xd8" + bytes(15998)))
+    assert time.monotonic() - began >= 1.2
+    assert server.account.posts == []
+
+
 def test_a_picture_goes_up_once_however_often_the_post_is_tried(server: XServer, make: Make) -> None:
     server.fail(TWEETS, html(503), html(500))
     x = make()
