@@ -13,7 +13,7 @@ from edge.sun import is_quiet
 
 _SETTLE_S = 15.0  # so long after a visit a person may still turn out to be on its pictures
 _LASTS_S = 30.0  # a problem that is over sooner is not told; they come at most once a minute
-_NEWS_S = 900.0  # what is older is told together
+NEWS_S = 900.0  # what is older is told together
 _FLOOD = 3  # so many at once are told together
 _WEEK = 7
 
@@ -67,7 +67,7 @@ def plan(
     if why := closed(sent, now, config, place):
         return Plan(why=why)
     visits = tuple(event for event in ripe if event["type"] == "visit")
-    together = len(visits) >= _FLOOD or (len(visits) > 1 and _age_s(visits[0], now) > _NEWS_S)
+    together = len(visits) >= _FLOOD or (len(visits) > 1 and _age_s(visits[0], now) > NEWS_S)
     if ripe[0]["type"] == "visit" and together:
         return Plan(tell=visits)
     return Plan(tell=(ripe[0],))

@@ -40,11 +40,12 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A post, the events it tells, and what to remember once it is told."""
+    """A post, the events it tells, what to remember once it is told, and which `dropped` ones it mentions."""
 
     post: Post
     events: tuple[Event, ...]
     memo: tuple[str, str] | None = None
+    dropped: str = ""
 
 
 class Posting(Sender):
@@ -69,6 +70,8 @@ class Posting(Sender):
         self._not_before = -math.inf
         self._tries, self._why = 0, ""
         self._known = feed.WELL  # of the appliance's health
+        self._again: _Draft | None = None
+        self._again_until = 0.0
         self.start()
 
     def follow(self, reading: Reading) -> None:
@@ -133,16 +136,28 @@ class Posting(Sender):
             self._why = plan.why
             self.insist(lambda: self.pages.remember(WHY, plan.why))
         try:
-            draft = self._draft(plan.tell, reading, now) if plan.tell else self._digest(reading, now)
+            draft = self._next(plan.tell, reading, now)
         except (KeyError, TypeError, ValueError, IndexError) as error:  # an event unlike any known here is poison
             return self._refused([event["id"] for event in plan.tell], f"not understood: {error!r}")
         return draft is not None and self._post(draft, now)
+
+    def _next(self, events: tuple[Event, ...], reading: Reading, now: datetime) -> _Draft | None:
+        """What to post. One that failed is tried again as it was: X knows it by its words, where it did arrive."""
+        if self._again and time.monotonic() < self._again_until:
+            return None if editor.closed(self._sent, now, self._config, self._setting.place) else self._again
+        self._again = None
+        draft = self._draft(events, reading, now) if events else self._digest(reading, now)
+        dropped = self.insist(self.pages.dropped) if draft else None
+        if draft and dropped:
+            return replace(draft, post=feed.with_missing(draft.post, dropped.count), dropped=dropped.id)
+        return draft
 
     def _release(self, events: Sequence[Event], why: str) -> None:
         ids = [event["id"] for event in events]
         self.insist(lambda: self.pages.release(ids, why))
         for id_ in ids:
             del self._held[id_]
+        self._again = None
         if why and ids:
             log.warning("%s: %d visits are not told: %s", self.name, len(ids), why)
 
@@ -180,35 +195,35 @@ class Posting(Sender):
         return None, None
 
     def _post(self, draft: _Draft, now: datetime) -> bool:
-        dropped = self.insist(self.pages.dropped)
-        post = feed.with_missing(draft.post, dropped.count) if dropped else draft.post
-        price, ids = self._poster.price(post), [event["id"] for event in draft.events]
+        price, ids = self._poster.price(draft.post), [event["id"] for event in draft.events]
         key = ids[-1] if ids else _DIGEST
         if editor.spent(self._sent, now) + price > self._setting.budget:
             self.stumble(key, 1, f"this month's ${self._setting.budget:.2f} are spent; the next post waits", _POOR_S)
             self._not_before = time.monotonic() + _POOR_S
             return False
         try:
-            name = self._poster.send(post)
+            name = self._poster.send(draft.post)
         except Later as error:
-            return self._failed(key, str(error), error.after_s)
+            return self._failed(draft, key, str(error), error.after_s)
         except Refused as error:
             return self._refused(ids, str(error), draft.memo)
         except Exception as error:  # noqa: BLE001 - whatever a sink's library throws is a reason to try again
             if self._tries + 1 >= _MOST_ERRORS:
                 return self._refused(ids, f"{type(error).__name__}: {error}", draft.memo)
-            return self._failed(key, f"{type(error).__name__}: {error}", 0.0)
+            return self._failed(draft, key, f"{type(error).__name__}: {error}", 0.0)
         log.info("%s: posted%s%s", self.name, f" {name}" if name else "", f" for ${price:.3f}" if price else "")
         self._done(ids)
-        self.insist(lambda: self.pages.told(ids, price, dropped.id if dropped else "", draft.memo))
+        self.insist(lambda: self.pages.told(ids, price, draft.dropped, draft.memo))
         self._sent.append((now, price))
         if draft.memo and draft.memo[0] == _HEALTH:
             self._known = draft.memo[1]
         self.breaker.went_well()
         return True
 
-    def _failed(self, key: str, why: str, after_s: float) -> bool:
+    def _failed(self, draft: _Draft, key: str, why: str, after_s: float) -> bool:
         self._tries += 1
+        if self._again is None:
+            self._again, self._again_until = draft, time.monotonic() + editor.NEWS_S
         self._not_before = time.monotonic() + self.stumble(key, self._tries, why, after_s)
         return False
 
@@ -221,6 +236,6 @@ class Posting(Sender):
         return True
 
     def _done(self, ids: list[str]) -> None:
-        self._tries = 0
+        self._tries, self._again = 0, None
         for id_ in ids:
             del self._held[id_]

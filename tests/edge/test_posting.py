@@ -141,6 +141,20 @@ def test_what_fails_is_tried_again_and_what_is_refused_blocks_nothing(here: Yard
     assert first
 
 
+def test_what_is_tried_again_says_the_same(here: Yard) -> None:
+    """It may have arrived after all: then its words are known there, and it is no second post."""
+    wall = Wall()
+    wall.troubles = [Later("no answer", after_s=0.3)]
+    here.visitor("jay", "visit", OLD_S)
+    with posting(here, wall):
+        until(lambda: wall.tried)
+        for _ in range(3):
+            here.visitor("fox", "visit", OLD_S)
+        until(lambda: len(wall.posts) == 2)
+    assert wall.texts[0].startswith("A jay")
+    assert wall.posts[1].title == "3 visits"
+
+
 def test_a_sink_that_always_breaks_at_one_post_gets_the_others(here: Yard) -> None:
     wall = Wall()
     wall.troubles = [ZeroDivisionError("a bug")] * 5
