@@ -499,6 +499,13 @@ def test_a_long_text_is_cut_at_a_word() -> None:
     assert fit("👩‍🌾" * 99, urls=False)[-2:] in ("🌾…", "👩…")
 
 
+def test_a_text_weighs_what_x_counts() -> None:
+    weights = {"A jay": 5, "Ünï – “ß”’…": 12, "日本": 4, "🐦": 2, "©®": 4, "e\u0301": 1, "\u0915\u093c": 2}
+    assert {text: weight(text) for text in weights} == weights
+    assert weight("t.co") >= 23
+    assert len(fit("a.de " * 99, urls=True).split()) <= 280 / 24
+
+
 PIECES = st.sampled_from(
     ["https://a.example/b", "example.com", "Ab.Co.uk/x?y", "t.co/x", "www.a.fr", "münchen.de", "🐦.org", "e.g. ",
      "1.9 s ", "👩‍🌾", "日本語", "A jay came. ",
