@@ -47,8 +47,9 @@ class LiveView:
     @property
     def bill(self) -> str:
         """What that would cost."""
-        each = f"{self.posted} {'post' if self.posted == 1 else 'posts'} at ${self._x.price:.3f}"
-        return f"{each} = ${self.posted * self._x.price:.3f}"
+        price = self._x.price + (self._x.price_picture if self._x.picture else 0.0)
+        what = f"{'post' if self.posted == 1 else 'posts'}{' with a picture' if self._x.picture else ''}"
+        return f"{self.posted} {what} at ${price:.3f} = ${self.posted * price:.3f}"
 
     @property
     def _is_posted(self) -> str:

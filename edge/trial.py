@@ -13,7 +13,7 @@ from typing import Any
 from edge import editor, feed, payloads
 from edge.clock import Ids, iso
 from edge.config import Config
-from edge.config_feed import PostsConfig, XConfig
+from edge.config_feed import XConfig
 from edge.errors import ConfigError, Refused, StateError
 from edge.journal import dump
 from edge.postcard import postcard
@@ -97,14 +97,10 @@ def _post(config: Config, sink: str, reading: Reading, stack: contextlib.ExitSta
         name = made.send(post)
         return f"sent{': ' + name if name else ''}"
 
-    dollars = _dollars(section, made.price(post) if made else None)
+    dollars = None
+    if isinstance(section, XConfig):
+        dollars = made.price(post) if made else section.price + (section.price_picture if post.picture else 0.0)
     return Trial(sink, post.title, post.text, post.picture, post.alt, found is None, dollars, missing, send)
-
-
-def _dollars(section: PostsConfig, price: float | None) -> float | None:
-    if not isinstance(section, XConfig):
-        return None
-    return section.price if price is None else price
 
 
 def _newest(reading: Reading, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
