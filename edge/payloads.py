@@ -129,7 +129,9 @@ _MOVING = ("latency_ms", "queues", "oldest_s", "disk_free", "temperature", "upti
 
 def gist(payload: str) -> str:
     """What of the `status` topic is worth telling at once; figures that always move are told with the next."""
-    return compact({name: value for name, value in json.loads(payload).items() if name not in _MOVING})
+    said = json.loads(payload)
+    measured = sorted(said.get("latency_ms", {}))  # a step's first figures are news
+    return compact([measured, {name: value for name, value in said.items() if name not in _MOVING}])
 
 
 def last_visitor(event: Mapping[str, Any]) -> dict[str, Any]:

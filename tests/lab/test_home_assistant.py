@@ -1,0 +1,392 @@
+"""The appliance in a real Home Assistant: what it finds and shows, what its owner can do there and on the phone."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.control import ask
+from edge.database import OWNER
+from tests import stage
+from tests.daemon import Daemon
+from tests.lab.home_assistant import HomeAssistant, Phone, home_assistant, phone
+from tests.lab.mosquitto import PASSWORDS, Mosquitto, mosquitto
+from tests.mjpeg import camera
+from tests.mqtt import Ear, until
+from tests.stage import command, environment, gander
+
+pytestmark = pytest.mark.lab
+
+PATIENCE_S = 60.0
+ENTITIES = {
+    "event.gander_yard_event",
+    "image.gander_yard_last_visitor_s_picture",
+    "binary_sensor.gander_yard_motion",
+    "binary_sensor.gander_yard_problem",
+    "binary_sensor.gander_yard_connection",
+    "binary_sensor.gander_yard_camera_cam",
+    "sensor.gander_yard_last_visitor",
+    "sensor.gander_yard_last_visitor_s_score",
+    "sensor.gander_yard_onset_latency_p95",
+    "sensor.gander_yard_red_today",
+    "sensor.gander_yard_queue",
+    "sensor.gander_yard_disk_free",
+    "sensor.gander_yard_temperature",
+    "switch.gander_yard_armed",
+    "select.gander_yard_mode",
+    "button.gander_yard_test_light",
+    "button.gander_yard_test_lamp",
+    "button.gander_yard_pause_one_hour",
+    "update.gander_yard_model",
+}
+BLUEPRINT = Path(__file__).parents[2] / "deploy" / "home-assistant" / "gander_feedback.yaml"
+LAMP = '{id="lamp",channel=1,pin=27}'
+
+
+class Yard:
+    """What the camera sees: a still yard, and a visitor as long as one is wanted."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(5)
+        grey = rng.integers(190, 235, (30, 54), np.uint8)
+        self._empty = cv2.cvtColor(cv2.resize(grey, stage.SIZE, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR)
+        self._since = 0.0
+
+    def comes(self) -> None:
+        self._since = time.monotonic()
+
+    def goes(self) -> None:
+        self._since = 0.0
+
+    def __call__(self, number: int) -> bytes:
+        picture = self._empty.copy()
+        if since := self._since:
+            x = round(40 + (time.monotonic() - since) * 60) % stage.SIZE[0]
+            cv2.circle(picture, (x, stage.SIZE[1] // 2), 36, stage.COLOURS["red"], cv2.FILLED, cv2.LINE_AA)
+        return bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+
+
+@dataclass
+class Place:
+    """The whole of it: broker, Home Assistant, phone, and the appliance's two programs."""
+
+    broker: Mosquitto
+    home: HomeAssistant
+    phone: Phone
+    yard: Yard
+    state: Path
+    source: str
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def watch(self, *settings: str) -> Daemon:
+        history = self.state.parent / "pins.jsonl"
+        wanted = ("controller.kind=guard", "policy.initial_mode=armed", "node.name=yard", "visits.gap_s=1.5", *settings)
+        env = environment(self.state, GANDER_PIN_HISTORY=str(history))
+        process = self._start(env, "watch", "--source", self.source, *_set(*wanted))
+        return Daemon(process, self.state, history)
+
+    def publish(self, *settings: str) -> subprocess.Popen[bytes]:
+        access = ("mqtt.user=dev", f"mqtt.password_file='{self.broker.password('dev')}'", "node.name=yard")
+        arguments = _set(*access, "mqtt.ignore_s=0", *settings)
+        return self._start(environment(self.state), "publish", "--mqtt", f"127.0.0.1:{self.broker.port}", *arguments)
+
+    def _start(self, env: dict[str, str], *arguments: object) -> subprocess.Popen[bytes]:
+        out = (self.state.parent / f"{arguments[0]}.out").open("ab")
+        self.running.append(subprocess.Popen(command(*arguments), env=env, stdout=out, stderr=out))
+        return self.running[-1]
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
+        assert process.wait(60) == 0
+
+    def shows(self, entity: str, state: str) -> None:
+        """Wait until an entity of the appliance shows what it should."""
+        until(lambda: self.home.state(_id(entity)) == state, PATIENCE_S)
+
+    def visit(self) -> None:
+        """Somebody comes, stays until the light is on, and goes."""
+        before = self.attributes("sensor", "last_visitor").get("visit")
+        self.yard.comes()
+        try:
+            until(lambda: self.attributes("sensor", "last_visitor").get("visit") not in (before, None), PATIENCE_S)
+            time.sleep(1.0)
+        finally:
+            self.yard.goes()
+        until(lambda: self.attributes("sensor", "last_visitor").get("ended"), PATIENCE_S)
+
+    def attributes(self, domain: str, name: str) -> dict[str, Any]:
+        with contextlib.suppress(KeyError):
+            return self.home.attributes(f"{domain}.gander_yard_{name}")
+        return {}
+
+    def labels(self) -> list[tuple[str, str, str]]:
+        """Of `owner.db`: visit, label, who said it."""
+        with contextlib.closing(sqlite3.connect(self.state / OWNER)) as owner:
+            return owner.execute("SELECT visit_id, label, who FROM label ORDER BY id").fetchall()
+
+
+def _id(short: str) -> str:
+    domain, name = short.split(".")
+    return f"{domain}.gander_yard_{name}"
+
+
+def _set(*settings: str) -> list[str]:
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+@pytest.fixture(scope="module")
+def place(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "broker").mkdir()
+    broker = mosquitto(folder / "broker")
+    with (broker.folder / "acl").open("a") as acl:
+        acl.write("\nuser dev\ntopic readwrite homeassistant/#\n\nuser ear\ntopic readwrite #\n")
+    home = home_assistant(cache, folder / "home")
+    blueprints = home.folder / "blueprints" / "automation" / "gander"
+    blueprints.mkdir(parents=True)
+    shutil.copy(BLUEPRINT, blueprints)
+    state = folder / "state"
+    assert gander("bundle", "install", stage.bundle(state, folder), state=state).status == 0
+    assert gander("bundle", "promote", "colours", state=state).status == 0
+    yard = Yard()
+    with contextlib.ExitStack() as stack:
+        broker.start()
+        stack.callback(broker.kill)
+        home.start()
+        stack.callback(home.stop)
+        home.onboard()
+        home.use_broker(broker.port, "ear", "listen")
+        pixel = stack.enter_context(phone(home, "Pixel"))
+        source = stack.enter_context(camera(yard, fps=15.0)).address
+        made = Place(broker, home, pixel, yard, state, source)
+        stack.callback(lambda: [process.kill() for process in made.running])
+        yield made
+
+
+@pytest.fixture(scope="module")
+def daemon(place: Place) -> Daemon:
+    """The appliance at work, found by Home Assistant, with one visit behind it."""
+    give_automation(place)
+    daemon = place.watch(f'deterrent=[{{id="light"}},{LAMP}]')
+    daemon.wait(lambda: daemon.running() and daemon.status()["controller_ready"], PATIENCE_S)
+    place.publish()
+    place.shows("binary_sensor.connection", "on")
+    until(lambda: daemon.status()["frames"] > 60, PATIENCE_S)  # the background is known
+    place.visit()
+    return daemon
+
+
+def give_automation(place: Place) -> None:
+    """One of the blueprint, as its page makes it."""
+    inputs = {"events": "event.gander_yard_event", "phone": place.home.render("{{ device_id('Pixel') }}")}
+    wanted = {"alias": "Phone", "use_blueprint": {"path": "gander/gander_feedback.yaml", "input": inputs}}
+    place.home.post("/api/config/automation/config/phone", wanted)
+    until(lambda: place.home.state("automation.phone") == "on", PATIENCE_S)
+
+
+def complaints(home: HomeAssistant, after: int = 0) -> list[str]:
+    """What its log says against us, from a place in it on."""
+    lines = home.log()[after:].splitlines()
+    against = ("ERROR", "WARNING")
+    return [line for line in lines if any(word in line for word in against) and ("mqtt" in line or "gander" in line)]
+
+
+def test_every_entity_is_there_and_shows_how_it_is(place: Place, daemon: Daemon) -> None:
+    home = place.home
+    assert set(home.states("gander_yard")) == ENTITIES
+    for entity, state in {
+        "binary_sensor.motion": "off",
+        "binary_sensor.problem": "off",
+        "binary_sensor.connection": "on",
+        "binary_sensor.camera_cam": "on",
+        "sensor.last_visitor": "red",
+        "sensor.red_today": "1",
+        "sensor.queue": "0",
+        "switch.armed": "on",
+        "select.mode": "armed",
+        "update.model": "off",
+    }.items():
+        place.shows(entity, state)
+    until(lambda: home.state(_id("sensor.onset_latency_p95")) not in ("unknown", None), PATIENCE_S)
+    assert float(home.state(_id("sensor.onset_latency_p95")) or 0) > 0
+    assert float(home.state(_id("sensor.last_visitor_s_score")) or 0) > 90
+    assert float(home.state(_id("sensor.disk_free")) or 0) > 0
+    temperature = daemon.status()["temperature"]
+    assert (home.state(_id("sensor.temperature")) == "unknown") == (temperature is None)
+    visit = daemon.events("visit")[0]
+    event = place.attributes("event", "event")
+    assert (event["event_type"], event["visit"], event["kind"]) == ("visit", visit["visit"]["id"], "threat")
+    assert (event["camera"], event["actions"], event["base"]) == ("cam", 1, "gander/yard")
+    last = place.attributes("sensor", "last_visitor")
+    assert (last["visit"], last["kind"], last["actions"]) == (event["visit"], "threat", 1)
+    picture: bytes = home.get(f"/api/image_proxy/{_id('image.last_visitor_s_picture')}")
+    assert picture.startswith(b"\xff\xd8"), "a JPEG"
+    assert place.attributes("update", "model")["installed_version"].startswith("colours-")
+    assert complaints(home) == []
+
+
+def test_the_phone_is_told_and_its_answer_is_kept(place: Place, daemon: Daemon) -> None:
+    phone = place.phone
+    until(lambda: phone.pushes, PATIENCE_S)
+    push = phone.pushes[0]
+    visit = daemon.events("visit")[0]["visit"]["id"]
+    assert push["title"] == "Gander yard"
+    assert push["message"] == place.attributes("sensor", "last_visitor")["words"]
+    assert push["data"]["tag"] == visit
+    right, wrong, pause = push["data"]["actions"]
+    assert [right["title"], wrong["title"], pause["title"]] == ["Right: red", "Wrong, it was …", "Pause 1 h"]
+    assert wrong["behavior"] == "textInput"
+    token, place.home.token = place.home.token, ""  # the app has its own way in; the picture's address holds one, too
+    try:
+        assert place.home.get(push["data"]["image"]).startswith(b"\xff\xd8")
+    finally:
+        place.home.token = token
+
+    phone.press(right["action"])
+    until(lambda: [row[:2] for row in place.labels()] == [(visit, "red")], PATIENCE_S)
+    phone.press(wrong["action"], reply_text="blue jay, a young one")
+    until(lambda: [row[:2] for row in place.labels()][1:] == [(visit, "blue jay, a young one")], PATIENCE_S)
+    assert all(who.endswith(" via mqtt") for _, _, who in place.labels())
+    phone.press(wrong["action"], reply_text="  ")
+    phone.press("gander|automation.other|right|x|y")  # not this automation's
+    phone.press(pause["action"])
+    until(lambda: daemon.status()["paused"], PATIENCE_S)
+    ask(place.state, "pause", seconds=0)
+    assert len(place.labels()) == 2
+    assert len(phone.pushes) == 1, "what went well is not told"
+
+    phone.press(right["action"].replace(visit, "00000000-nobody"))
+    until(lambda: len(phone.pushes) == 2, PATIENCE_S)
+    assert "there is none" in phone.pushes[1]["message"]
+    assert complaints(place.home) == []
+
+
+def test_switch_select_and_buttons_command_the_appliance(place: Place, daemon: Daemon) -> None:
+    home = place.home
+    home.call("switch.turn_off", _id("switch.armed"))
+    until(lambda: daemon.status()["mode"] == "observe", PATIENCE_S)
+    assert gander("status", "--json", state=place.state).summary["mode"] == "observe"
+    place.shows("switch.armed", "off")
+    place.shows("select.mode", "observe")
+    home.call("select.select_option", _id("select.mode"), option="maintenance")
+    until(lambda: daemon.status()["mode"] == "maintenance", PATIENCE_S)
+    place.shows("select.mode", "maintenance")
+
+    before = len(daemon.levels(27))
+    home.call("button.press", _id("button.test_lamp"))
+    until(lambda: daemon.events("test_fire"), PATIENCE_S)
+    assert daemon.events("test_fire")[-1]["action"]["deterrent"] == "lamp"
+    assert daemon.levels(27)[before][1] == 1
+    home.call("switch.turn_on", _id("switch.armed"))
+    until(lambda: daemon.status()["mode"] == "armed", PATIENCE_S)
+    place.shows("switch.armed", "on")
+    home.call("button.press", _id("button.pause_one_hour"))
+    until(lambda: daemon.status()["paused"], PATIENCE_S)
+    ask(place.state, "pause", seconds=0)
+
+
+def test_update_installs_what_came_and_refuses_what_nobody_signed(place: Place, daemon: Daemon) -> None:
+    home, incoming = place.home, place.state / "incoming"
+    incoming.mkdir(exist_ok=True)
+    first = place.attributes("update", "model")["installed_version"]
+    strange = stage.bundle(place.state.parent / "stranger", place.state.parent / "strange")
+    with hearing(place) as ear:
+        shutil.copy(strange, incoming / "strange.gander")
+        place.shows("update.model", "on")
+        assert place.attributes("update", "model")["latest_version"] != first
+        home.call("update.install", _id("update.model"))
+        until(lambda: ear.of("yard/result"), PATIENCE_S)
+        answer = ear.of("yard/result")[-1].json
+        assert (answer["command"], answer["ok"]) == ("model/install/set", False)
+        assert "trust" in answer["answer"]
+        assert place.attributes("update", "model")["installed_version"] == first
+        (incoming / "strange.gander").unlink()
+        place.shows("update.model", "off")
+
+        shutil.copy(stage.bundle(place.state, place.state.parent / "newer"), incoming / "any.gander")
+        place.shows("update.model", "on")
+        latest = place.attributes("update", "model")["latest_version"]
+        home.call("update.install", _id("update.model"))
+        place.shows("update.model", "off")
+        assert place.attributes("update", "model")["installed_version"] == latest > first
+        assert ear.of("yard/result")[-1].json["ok"]
+    assert f"* {latest}" in gander("bundle", "list", state=place.state).out
+    place.visit()
+    assert daemon.events("visit")[-1]["model"]["version"] == latest.removeprefix("colours-")
+
+
+@contextlib.contextmanager
+def hearing(place: Place) -> Iterator[Ear]:
+    ear = Ear(place.broker.port, lambda client: client.username_pw_set("ear", PASSWORDS["ear"]))
+    yield ear
+    ear.close()
+
+
+def test_away_is_seen_and_so_is_the_return(place: Place, daemon: Daemon) -> None:
+    publisher = place.running[-1]
+    publisher.kill()  # the broker tells its last will
+    publisher.wait()
+    place.shows("binary_sensor.connection", "off")
+    until(lambda: states(place) - {"off"} == {"unavailable"}, PATIENCE_S)
+    told = len(place.phone.pushes)
+    place.phone.press(place.phone.pushes[0]["data"]["actions"][0]["action"])
+    until(lambda: len(place.phone.pushes) > told, PATIENCE_S)
+    assert "away" in place.phone.pushes[told]["message"]
+    with hearing(place) as ear:
+        place.publish("mqtt.ignore_s=20")
+        place.shows("switch.armed", "on")
+        place.home.call("switch.turn_off", _id("switch.armed"))
+        until(lambda: ear.of("yard/result"), PATIENCE_S)
+        assert "within 20 s of connecting" in ear.of("yard/result")[0].json["answer"]
+    assert daemon.status()["mode"] == "armed"
+    assert "unavailable" not in states(place)
+    assert len(place.phone.pushes) == told + 1, "what comes back is no news"
+
+
+def states(place: Place) -> set[str]:
+    return {state["state"] for state in place.home.states("gander_yard").values()}
+
+
+def test_a_home_assistant_that_starts_anew_is_told_all_again(place: Place, daemon: Daemon) -> None:
+    before = set(place.home.states("gander_yard"))
+    place.home.stop()
+    with hearing(place) as ear:
+        # Nothing is left at the broker, so that only being asked helps.
+        for topic in ("homeassistant/device/gander_yard/config", "gander/yard/mode", "gander/yard/availability"):
+            ear.client.publish(topic, b"", qos=1, retain=True).wait_for_publish(10)
+    mark = len(place.home.log())
+    place.home.start()
+    place.shows("select.mode", "armed")
+    place.shows("binary_sensor.connection", "on")
+    until(lambda: set(place.home.states("gander_yard")) == before, PATIENCE_S)
+    until(lambda: "unavailable" not in states(place), PATIENCE_S)
+    assert complaints(place.home, mark) == []
+
+
+def test_what_is_taken_out_goes_and_the_device_too(place: Place, daemon: Daemon) -> None:
+    mark = len(place.home.log())
+    place.end(place.running[-1])
+    place.end(daemon.process)
+    place.watch('deterrent=[{id="light"}]')
+    place.publish("mqtt.images=false")
+    gone = {"button.gander_yard_test_lamp", "image.gander_yard_last_visitor_s_picture"}
+    until(lambda: set(place.home.states("gander_yard")) == ENTITIES - gone, PATIENCE_S)
+    place.shows("binary_sensor.connection", "on")
+    known = place.home.render("{{ device_entities(device_id('binary_sensor.gander_yard_connection')) | join(' ') }}")
+    assert set(known.split()) == ENTITIES - gone, "nor is it kept in the registry"
+    place.end(place.running[-1])
+    place.publish("mqtt.discovery=false")
+    until(lambda: not place.home.states("gander_yard"), PATIENCE_S)
+    assert place.home.render("{{ device_id('Gander yard') }}") == "None"
+    assert complaints(place.home, mark) == []
