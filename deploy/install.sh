@@ -1,0 +1,88 @@
+#!/bin/sh
+# Installs Gander on a Raspberry Pi OS (64-bit) or Debian, Bookworm or Trixie; run again from a newer checkout it upgrades.
+#
+#   sudo sh deploy/install.sh [--camera SOURCE] [--wheels DIR] [--no-start] [--dry-run]
+#   sudo sh deploy/install.sh --back          the release before this one, with its units
+#   sudo sh deploy/install.sh --uninstall     removes the program; keeps pictures, journal, models, configuration
+#   sudo sh deploy/install.sh --purge         asks, then removes those too
+#
+# --camera SOURCE   what to watch (picamera, /dev/video0, rtsp://…); else the Pi's own camera where there is one
+# --wheels DIR      takes the Python packages from this folder, not from the network
+# --no-start        installs, and starts nothing
+# --dry-run         prints every step, and changes nothing
+#
+# Exit status: 0 done, 1 failed, 2 refused.
+set -eu
+umask 022
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+root=${GANDER_ROOT:-} # a tree to look at instead of this machine's, in a dry run
+dry='' start=yes wheels='' camera='' verb=install
+changes=0 units_changed='' must_reboot=''
+
+# shellcheck source=deploy/steps/say.sh
+. "$here/deploy/steps/say.sh"
+# shellcheck source=deploy/steps/system.sh
+. "$here/deploy/steps/system.sh"
+# shellcheck source=deploy/steps/release.sh
+. "$here/deploy/steps/release.sh"
+# shellcheck source=deploy/steps/settings.sh
+. "$here/deploy/steps/settings.sh"
+# shellcheck source=deploy/steps/units.sh
+. "$here/deploy/steps/units.sh"
+# shellcheck source=deploy/steps/remove.sh
+. "$here/deploy/steps/remove.sh"
+
+options() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --camera | --wheels) [ $# -gt 1 ] || refuse "$1: what? See --help" ;;
+        esac
+        case $1 in
+        --camera) camera=$2 && shift ;;
+        --wheels) wheels=$2 && shift ;;
+        --no-start) start='' ;;
+        --dry-run) dry=yes ;;
+        --back | --uninstall | --purge) verb=${1#--} ;;
+        -h | --help) sed -n '2,/^$/s/^# \{0,1\}//p' "$0" | sed '/^set /d' && exit 0 ;;
+        *) refuse "$1: no such option; see --help" ;;
+        esac
+        shift
+    done
+    case $camera in
+    *[\"\\]*) refuse "--camera $camera: no quotes and no backslashes" ;;
+    esac
+    if [ -n "$wheels" ]; then
+        wheels=$(CDPATH='' cd -- "$wheels" 2>/dev/null && pwd) || refuse "--wheels: no such folder"
+    fi
+}
+
+install_all() {
+    system_is_known
+    packages
+    people
+    release=$(release_name)
+    make_release
+    settings
+    switch_to "$release"
+    install_units
+    keep_three
+    device_key
+    boot_settings
+    start_units
+    if [ "$changes" = 0 ]; then
+        say "nothing to change: $release is installed"
+    fi
+    last_words
+}
+
+options "$@"
+[ -z "$root" ] || [ -n "$dry" ] || refuse "GANDER_ROOT is for --dry-run"
+[ -n "$dry" ] || [ "$(id -u)" = 0 ] || refuse "run it as root: sudo sh deploy/install.sh"
+one_at_a_time
+case $verb in
+install) install_all ;;
+back) go_back ;;
+uninstall) uninstall ;;
+purge) purge ;;
+esac

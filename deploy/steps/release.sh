@@ -1,0 +1,124 @@
+# shellcheck shell=sh disable=SC2034,SC2154  # sourced by install.sh, which sets what is used here
+# A release: an environment of its own with the code in it, under a name that its content gives it.
+
+opt=/opt/gander
+releases=$opt/releases
+parts="edge firmware systemd deploy requirements.txt"
+
+# VERSION-CONTENT: the same files are the same release, whenever they are installed.
+release_name() {
+    version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$here/edge/__init__.py")
+    # shellcheck disable=SC2086  # parts are words
+    content=$(cd "$here" && find $parts -type f ! -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z |
+        xargs -0 sha256sum | sha256sum | cut -c1-8)
+    echo "$version-$content"
+}
+
+make_release() {
+    if [ -e "$root$releases/$release/complete" ]; then
+        return 0
+    fi
+    run "make an environment in $releases/$release" environment
+    run "install the Python packages of requirements.txt" python_packages
+    run "copy the code" code
+}
+
+environment() {
+    rm -rf "${releases:?}/$release" # one that was not finished
+    install -d -m 755 "$releases" || return 1
+    # What apt brings for camera and pins must be seen; elsewhere nothing of the system's is.
+    if installed python3-picamera2 || installed python3-lgpio; then
+        /usr/bin/python3 -m venv --system-site-packages "$releases/$release"
+    else
+        /usr/bin/python3 -m venv "$releases/$release"
+    fi
+}
+
+python_packages() {
+    python=$releases/$release/bin/python
+    numpy_of_apt >"$releases/$release/constraints.txt"
+    set -- --quiet --no-input --disable-pip-version-check --no-cache-dir --only-binary :all: \
+        --constraint "$releases/$release/constraints.txt" --requirement "$here/requirements.txt"
+    if [ -n "$wheels" ]; then
+        set -- "$@" --no-index --find-links "$wheels"
+    fi
+    "$python" -m pip install "$@"
+}
+
+# What apt's picamera2 was built against: another major version of numpy breaks it.
+numpy_of_apt() {
+    if installed python3-picamera2; then
+        major=$(/usr/bin/python3 -c 'import numpy; print(numpy.__version__.split(".")[0])') || return 1
+        echo "numpy<$((major + 1))"
+        [ "$major" -gt 1 ] || echo "opencv-python-headless<5"
+    fi
+}
+
+code() {
+    there=$releases/$release
+    library=$("$there/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || return 1
+    install -d -m 755 "$there/share"
+    copy "$library" edge firmware && copy "$there/share" systemd deploy edge/__init__.py requirements.txt || return 1
+    "$there/bin/python" -m compileall -q "$library/edge" "$library/firmware" || return 1
+    # Both must start, beside what apt brought.
+    "$there/bin/python" -m edge.cli --version >/dev/null || return 1
+    if installed python3-picamera2; then
+        "$there/bin/python" -c 'import picamera2, lgpio, edge.app' || return 1
+    fi
+    sync
+    date >"$there/complete"
+}
+
+# copy TO WHAT…: as root's, readable by all, whatever the checkout's owner and mode.
+copy() {
+    to=$1
+    shift
+    (cd "$here" && tar --exclude=__pycache__ --owner=0 --group=0 --mode=u=rwX,go=rX -cf - "$@") |
+        tar -C "$to" --no-same-permissions -xf -
+}
+
+# switch_to NAME: in one moment; what was current becomes the one to go back to.
+switch_to() {
+    old=$(current current)
+    if [ "$old" != "$1" ]; then
+        run "make $1 the current release" link "$1" "$old"
+    fi
+}
+
+current() {
+    basename "$(readlink "$root$opt/$1" 2>/dev/null || true)"
+}
+
+link() {
+    if [ -n "$2" ]; then
+        ln -sfn "releases/$2" "$opt/previous.new" && mv -fT "$opt/previous.new" "$opt/previous" || return 1
+    fi
+    ln -sfn "releases/$1" "$opt/current.new" && mv -fT "$opt/current.new" "$opt/current" && sync
+}
+
+# The current one, the one before, and one more.
+keep_three() {
+    kept=0
+    for old in $(find "$root$releases" -mindepth 2 -maxdepth 2 -name complete -printf '%T@ %h\n' 2>/dev/null |
+        sort -rn | sed 's,.*/,,'); do
+        case $old in
+        "$(current current)" | "$(current previous)") ;;
+        *)
+            kept=$((kept + 1))
+            if [ "$kept" -gt 1 ]; then
+                run "remove the old release $old" rm -rf "${releases:?}/$old"
+            fi
+            ;;
+        esac
+    done
+}
+
+go_back() {
+    before=$(current previous)
+    [ -e "$root$releases/${before:-none}/complete" ] || refuse "there is no release before this one"
+    release=$before
+    switch_to "$release"
+    install_units
+    start_units
+    say "$release runs now; --back again returns to $(current previous)"
+}

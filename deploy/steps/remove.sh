@@ -1,0 +1,37 @@
+# shellcheck shell=sh disable=SC2034,SC2154  # sourced by install.sh, which sets what is used here
+# Removes the program; what is the owner's only when asked for by name, and answered.
+
+uninstall() {
+    for file in "$root$units"/gander*.*; do
+        if [ -f "$file" ]; then
+            run "stop and remove $(basename "$file")" drop_unit "$(basename "$file")"
+        fi
+    done
+    for file in $command $opt /etc/systemd/journald.conf.d/50-gander.conf /etc/systemd/system.conf.d/50-gander.conf \
+        /etc/tmpfiles.d/gander.conf /etc/sysusers.d/gander.conf; do
+        [ ! -e "$root$file" ] || run "remove $file" rm -rf "$file"
+    done
+    if [ -z "$dry" ] && running_systemd; then
+        systemctl daemon-reload
+    fi
+    if [ "$verb" = uninstall ]; then
+        say "kept: $state (journal, pictures, models, keys), $etc (configuration, secrets), the users; --purge removes them"
+        [ ! -e "$root$boot.before-gander" ] || say "kept: dtparam=strict_gpiod in $boot"
+    fi
+}
+
+purge() {
+    if [ -z "$dry" ]; then
+        printf '%s' "This deletes the journal, pictures, labels, models and keys in $state, and $etc. Type yes: "
+        read -r answer || answer=
+        [ "$answer" = yes ] || refuse "nothing was removed"
+    fi
+    uninstall
+    for folder in $state $etc; do
+        [ ! -d "$root$folder" ] || run "remove $folder" rm -rf "$folder"
+    done
+    for user in gander-watch gander-publish; do
+        ! has passwd "$user" || run "remove user $user" userdel "$user"
+    done
+    ! has group gander || run "remove group gander" groupdel gander
+}

@@ -1,0 +1,122 @@
+# shellcheck shell=sh disable=SC2034,SC2154  # sourced by install.sh, which sets what is used here
+# systemd's side: units in place, enabled, started; and what is said at the end.
+
+units=/etc/systemd/system
+
+# The units of the current release: in a dry run those of this checkout.
+unit_source() {
+    if [ -d "$opt/releases/$release/share/systemd" ] && [ -z "$root" ]; then
+        echo "$opt/releases/$release/share/systemd"
+    else
+        echo "$here/systemd"
+    fi
+}
+
+# Where a file of systemd/ belongs; empty: nowhere.
+place() {
+    case $1 in
+    *.service | *.target | *.timer | *.path | *.socket | *.slice) echo "$units/$1" ;;
+    *journald*.conf) echo "/etc/systemd/journald.conf.d/50-gander.conf" ;;
+    *tmpfiles*.conf) echo "/etc/tmpfiles.d/gander.conf" ;;
+    *sysusers*.conf) echo "/etc/sysusers.d/gander.conf" ;;
+    *watchdog*.conf | *system*.conf) echo "/etc/systemd/system.conf.d/50-gander.conf" ;;
+    esac
+}
+
+install_units() {
+    source=$(unit_source)
+    before=$changes
+    for file in "$source"/*; do
+        target=$(place "$(basename "$file")")
+        [ -z "$target" ] || put "$target" 644 root:root <"$file"
+    done
+    for file in "$root$units"/gander*.*; do
+        name=$(basename "$file")
+        if [ -f "$file" ] && [ ! -e "$source/$name" ]; then
+            run "remove $name, which this release has not" drop_unit "$name"
+        fi
+    done
+    if [ "$changes" != "$before" ]; then
+        units_changed=yes
+    fi
+    enable_units
+}
+
+drop_unit() {
+    if running_systemd; then
+        systemctl disable --now "$1" >/dev/null 2>&1 || true
+    fi
+    rm -f "$units/$1"
+}
+
+enable_units() {
+    for file in "$source"/*; do
+        name=$(basename "$file")
+        case $name in
+        *@.* | *.conf) continue ;;
+        esac
+        if grep -q '^\[Install\]' "$file" && ! enabled "$name"; then
+            run "enable $name" systemctl --quiet enable "$name"
+        fi
+    done
+}
+
+enabled() {
+    [ -z "$root" ] && systemctl --quiet is-enabled "$1" 2>/dev/null
+}
+
+running_systemd() {
+    [ -d /run/systemd/system ]
+}
+
+start_units() {
+    [ -z "$units_changed" ] || [ -n "$dry" ] || ! running_systemd || reload
+    if [ -z "$start" ]; then
+        say "nothing is started: --no-start; \`sudo systemctl start gander.target\` does"
+    elif [ -z "$dry" ] && ! running_systemd; then
+        say "nothing is started: systemd does not run here"
+    elif [ "$changes" != 0 ] || ! systemctl --quiet is-active gander.target; then
+        run "start gander.target" systemctl --no-block restart gander.target
+        [ -n "$dry" ] || await
+    fi
+}
+
+# Limits of the log and the hardware watchdog hold at once, too.
+reload() {
+    systemctl daemon-reload
+    if [ -e /etc/systemd/journald.conf.d/50-gander.conf ]; then
+        systemctl try-restart systemd-journald.service
+    fi
+    if [ -e /etc/tmpfiles.d/gander.conf ]; then
+        systemd-tmpfiles --create /etc/tmpfiles.d/gander.conf
+    fi
+}
+
+# Until the first picture is there, or a minute and a half is over: a camera may be missing, which doctor says.
+await() {
+    tries=0
+    until [ "$(systemctl is-active gander-watch.service)" = active ] || [ "$tries" -ge 90 ]; do
+        tries=$((tries + 1))
+        sleep 1
+    done
+    if [ "$tries" -ge 90 ]; then
+        say "gander-watch has not begun to see yet; \`journalctl -u gander-watch\` says why"
+    fi
+}
+
+last_words() {
+    if [ -z "$dry" ] && [ -n "$start" ]; then
+        say ""
+        $command doctor || true # what is to mend is said, and is no failure of the installation
+    fi
+    cat <<'END'
+
+Next:
+  1. Look: `gander status` and `gander events --follow`; the camera and the rest are in /etc/gander/gander.toml.
+  2. Give it a model that knows your visitors: `gander bundle fetch inat-birds`, or train your own (README, "Retrain").
+  3. Wire the light (README, "Wiring and safety"), set controller.kind, and when `gander visits` looks right: `gander arm`.
+END
+    if [ -n "$must_reboot" ]; then
+        say "And reboot once (\`sudo reboot\`): until then a killed program's pins stay driven."
+    fi
+}
