@@ -214,8 +214,7 @@ class X:
         if status == 402 or (status == 403 and ("credits" in detail or "spending limit" in detail)):
             raise Later(f"x: {told}: no credits left; buy some at console.x.com", after_s=_MONEY_S)
         if status == 429:
-            cap = "usage-capped" in detail or "usage cap" in detail
-            raise Later(f"x: {told}", after_s=_MONEY_S if cap else _limit_s(answer))
+            raise Later(f"x: {told}", after_s=_MONEY_S if "usage-capped" in detail else _limit_s(answer))
         if status >= 500 or status == 408 or (status in (400, 403) and not answer.whole):
             raise Later(f"x: {told}")
         if status == 403 and any(word in detail for word in _RIGHTS):

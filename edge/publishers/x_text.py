@@ -35,7 +35,7 @@ def fit(text: str, urls: bool) -> str:
 
     Empty where nothing is left to read.
     """
-    text = unicodedata.normalize("NFC", "".join(filter(_readable, text[:_MOST_READ])))
+    text = "".join(filter(_readable, text[:_MOST_READ]))
     if not urls:
         text = _DOT.sub(". ", _SAID.sub(" ", text))
     text = "\n".join(" ".join(line.split()) for line in text.strip().split("\n"))
@@ -45,7 +45,7 @@ def fit(text: str, urls: bool) -> str:
 
 
 def _cut(text: str) -> str:
-    text = text[:MOST]  # no sign weighs less than one
+    text = text[:MOST]  # more signs than that seldom weigh less
     while weight(text + _MARK) > MOST:
         # The last word, or, where one word is too long by itself, its last sign with what belongs to that.
         text = re.sub(r"\s+\S*\Z", "", text) if re.search(r"\S\s", text) else text[:-1].rstrip("\u200d\ufe0f")
