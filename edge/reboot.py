@@ -1,0 +1,118 @@
+"""Decides on a reboot: exit status 0 lets systemd reboot (see systemd/gander-reboot.service), 1 refuses.
+
+`python -m edge.reboot --request FILE --kept FILE`. Run by systemd in place of a unit that failed, it reads the
+environment's MONITOR_ variables instead of the request. It imports little, and needs no rights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from edge.atomic import write_atomically
+from edge.clock import boot_id
+from edge.errors import Refused
+
+APART, IN_ALL, MOST = timedelta(hours=6), timedelta(days=7), 3
+_KEPT = 20  # lines
+_LONGEST = 200  # characters of a reason
+_MISTAKE = "2"  # the exit status for refused input
+
+
+@dataclass(frozen=True, slots=True)
+class Reboot:
+    """One that was let through. `boot`: the id of the boot it ended."""
+
+    wall: str
+    boot: str
+    why: str
+
+
+def wanted(request: Path, environment: Mapping[str, str]) -> str:
+    """Why a reboot is wanted, one line. Raises `Refused` where nobody wants it, or it would mend nothing."""
+    unit = environment.get("MONITOR_UNIT")
+    if unit:
+        result, status = environment.get("MONITOR_SERVICE_RESULT", ""), environment.get("MONITOR_EXIT_STATUS", "")
+        if result != "start-limit-hit":
+            raise Refused(f"{unit} failed ({result}), but not again and again")
+        if status == _MISTAKE:
+            raise Refused(f"{unit} refuses what it was told, as its log says; no reboot mends that")
+        return f"{unit} fails again and again"
+    try:
+        with request.open(encoding="utf-8", errors="replace") as file:
+            line = file.readline(_LONGEST)
+    except OSError as error:
+        raise Refused(f"{request}: nobody asked for it: {error.strerror}") from None
+    why = "".join(letter if letter.isprintable() else " " for letter in line).strip()
+    if not why:
+        raise Refused(f"{request}: it must say why, in one line")
+    return why
+
+
+def against(past: Sequence[Reboot], now: datetime, boot: str) -> str:
+    """What speaks against one more; "" if nothing does. Pure.
+
+    By the wall clock, which a Pi without a battery keeps over a reboot but not while it is off: so it is never too
+    soon, at worst too late. What seems to come from the future is counted as of now.
+    """
+    if any(one.boot == boot for one in past):
+        return "one was let through in this boot already, and has not come about"
+    ages = [max(now - datetime.fromisoformat(one.wall), timedelta()) for one in past]
+    if ages and min(ages) < APART:
+        return f"the last one was less than {APART // timedelta(hours=1)} hours ago"
+    if sum(age < IN_ALL for age in ages) >= MOST:
+        return f"there were {MOST} within {IN_ALL.days} days"
+    return ""
+
+
+def read(kept: Path) -> list[Reboot]:
+    """Those that were let through, the oldest first; a line that is damaged is one that was."""
+    try:
+        lines = kept.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            one = Reboot(**json.loads(line))
+            datetime.fromisoformat(one.wall) - datetime.now(UTC)
+            found.append(one)
+        except (ValueError, TypeError):
+            found.append(Reboot(datetime.now(UTC).isoformat(), "", "unreadable"))
+    return found
+
+
+def decide(request: Path, kept: Path, environment: Mapping[str, str]) -> str:
+    """Why the machine may be rebooted; that is kept before it happens. Raises `Refused`, `OSError`."""
+    why, past, now = wanted(request, environment), read(kept), datetime.now(UTC)
+    refusal = against(past, now, boot_id())
+    if refusal:
+        raise Refused(f"wanted, because {why}; but {refusal}")
+    past.append(Reboot(now.isoformat(timespec="seconds"), boot_id(), why))
+    lines = "".join(json.dumps(asdict(one)) + "\n" for one in past[-_KEPT:])
+    write_atomically(kept, lines.encode())
+    return why
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status 0: it may be; 1: refused, or the budget cannot be kept; and why, in one line."""
+    parser = argparse.ArgumentParser(prog="gander-reboot")
+    parser.add_argument("--request", type=Path, required=True)
+    parser.add_argument("--kept", type=Path, required=True)
+    chosen = parser.parse_args(arguments)
+    try:
+        sys.stderr.write(f"reboot: {decide(chosen.request, chosen.kept, os.environ)}\n")
+    except (Refused, OSError) as error:
+        sys.stderr.write(f"no reboot: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
