@@ -94,7 +94,7 @@ class XConfig(PostsConfig):
     credentials: str = Field("", description="File with the four keys of the app and the account, as TOML; mode 0600")
     per_hour: int = Field(2, ge=1, le=100, description="Most posts in an hour; what is more waits, and becomes one")
     per_day: int = Field(5, ge=1, le=1000, description="Most posts in 24 hours")
-    dollars_a_month: float = Field(2.0, ge=0.0, le=10000.0, description="Most dollars spent in a calendar month")
+    dollars_a_month: float = Field(3.0, ge=0.0, le=10000.0, description="Most dollars spent in a calendar month")
     price: float = Field(0.015, ge=0.0, le=100.0, description="Dollars a post costs")
     price_with_url: float = Field(0.20, ge=0.0, le=100.0, description="Dollars a post with a URL costs")
     price_picture: float = Field(0.005, ge=0.0, le=100.0, description="Dollars a picture costs on top")

@@ -20,6 +20,7 @@ from edge.postcard import postcard
 from edge.publish import poster, rules, sinks
 from edge.publishers.jsonl import Jsonl
 from edge.publishers.mqtt_link import Message, probe
+from edge.publishers.x_text import fit
 from edge.reading import Reading
 
 _LOOKED_AT = 2000  # of the newest events
@@ -100,7 +101,8 @@ def _post(config: Config, sink: str, reading: Reading, stack: contextlib.ExitSta
     dollars = None
     if isinstance(section, XConfig):
         dollars = made.price(post) if made else section.price + (section.price_picture if post.picture else 0.0)
-    return Trial(sink, post.title, post.text, post.picture, post.alt, found is None, dollars, missing, send)
+    text = fit(post.text, section.urls) if isinstance(section, XConfig) else post.text
+    return Trial(sink, post.title, text, post.picture, post.alt, found is None, dollars, missing, send)
 
 
 def _newest(reading: Reading, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
