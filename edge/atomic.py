@@ -26,8 +26,21 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644, *, replace: boo
             path.hardlink_to(temporary)  # unlike a rename, this fails where the name is taken
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync(path.parent)
+
+
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Have a folder that a power cut does not take away again, with all that is in it. Raises `OSError`."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode, exist_ok=True)
+        sync(folder.parent)
+
+
+def sync(folder: Path) -> None:
+    """Have the card keep the names in a folder as they are now. Raises `OSError`."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(fd)
     finally:
-        os.close(folder)
+        os.close(fd)

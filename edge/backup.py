@@ -17,10 +17,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from edge import __version__, keys
+from edge.atomic import sync
 from edge.clock import iso
 from edge.database import DELIVERIES, EVENTS, OWNER, reader
 from edge.errors import Refused, StateError
-from edge.export import Words, sync
+from edge.export import Words
 from edge.retention import FOLDER
 
 FORMAT = 1

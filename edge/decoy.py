@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.atomic import write_atomically
+from edge.atomic import make_folder, write_atomically
 from edge.errors import Refused
 from edge.values import Image
 
@@ -81,7 +81,7 @@ class Decoys:
             return 0
         self.shrink(self.most_bytes - len(data))
         path = _path(self._folder, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomically(path, data, 0o660)
         self._known[name] = len(data)
         self.kept_bytes += len(data)

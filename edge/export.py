@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from edge.atomic import sync
 from edge.clock import iso
 from edge.database import EVENTS, OWNER, reader
 from edge.errors import Refused, StateError
@@ -292,15 +293,6 @@ class _Durable:
         with self._file:
             self._file.flush()
             os.fsync(self._file.fileno())
-
-
-def sync(folder: Path) -> None:
-    """Have the card keep the names in a folder as they are now."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def what_fired(state: Path, since: datetime | None = None) -> list[dict[str, Any]]:

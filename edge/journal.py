@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from edge.atomic import make_folder
 from edge.database import EVENTS as EVENTS
 from edge.database import OWNER as OWNER
 from edge.database import connect as connect
@@ -102,6 +103,10 @@ class Journal:
         except TimeoutError:
             future.cancel()
             raise StateError(f"{self.state}: the journal does not answer (card full or locked): not kept") from None
+
+    def settle(self, timeout_s: float = 10.0) -> None:
+        """Wait until all that was added is committed. Raises `StateError` when that takes longer."""
+        self.ask(lambda owner: None, timeout_s)
 
     def later(self, work: Work) -> Future[Any]:
         """Have the writer run `work(owner.db)` when it comes to it."""
@@ -260,7 +265,7 @@ def lock(state: Path, name: str = "lock") -> int:
     One process writes the journal, another, with a lock of another name, publishes it.
     """
     try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o2770)
+        make_folder(state, 0o2770)
         fd = os.open(state / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
     except OSError as error:
         raise StateError(f"{state}: cannot keep state there: {error.strerror}; choose another with --state") from None

@@ -20,7 +20,7 @@ from typing import Any
 
 import cv2
 
-from edge.atomic import write_atomically
+from edge.atomic import make_folder, write_atomically
 from edge.books import open_books
 from edge.clock import Clock, Ids, LiveClock, iso
 from edge.config import MediaConfig
@@ -257,8 +257,7 @@ class Media:
         if why := self._retention.room(self._size, self._clock.wall(0.0)):
             raise _Full(why)
         if self._problem:  # does the card take as much as a picture again?
-            if not self._folder.exists():
-                self._folder.mkdir()
+            make_folder(self._folder)
             probe = self._folder / ".probe"
             try:
                 write_atomically(probe, bytes(self._size))
@@ -278,7 +277,7 @@ class Media:
         if why := self._retention.room(self._size, frame.wall):
             raise _Full(why)
         folder = self._folder / frame.wall.strftime("%Y-%m-%d")
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         rows = []
         for kind, (id_, of, _) in images.items():
             path, data = folder / f"{id_}.jpg", coded[kind]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from edge import keys
-from edge.atomic import write_atomically
+from edge.atomic import make_folder, write_atomically
 from edge.bundle import Bundle, read, verify
 from edge.config import ModelsConfig
 from edge.errors import BundleError, Refused, StateError
@@ -66,7 +66,7 @@ class ModelStore:
     def trust(self, path: Path) -> PublicKey:
         """Enrol a public key: bundles it signed are accepted from now on."""
         key = keys.load_public(path)
-        self._keys.mkdir(parents=True, exist_ok=True)
+        make_folder(self._keys)
         write_atomically(self._keys / f"{key.fingerprint}.pub", key.line.encode())
         return key
 
@@ -123,8 +123,8 @@ class ModelStore:
                 f"{path}: takes {test.invoke_ms:.0f} ms here, the deadline is {self._config.deadline_ms} ms "
                 "(models.deadline_ms): it would always be late"
             )
-        self._folder.mkdir(parents=True, exist_ok=True)
         try:
+            make_folder(self._folder)
             write_atomically(self._folder / bundle.manifest.file_name, path.read_bytes())
         except OSError as error:
             raise StateError(f"{self._folder}: cannot keep the bundle: {error.strerror}") from None

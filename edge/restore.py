@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from edge.atomic import sync
 from edge.backup import CONFIG, DATABASES, FORMAT, KEY, MANIFEST, Hashing
 from edge.database import EVENTS, OWNER, reader
 from edge.errors import GanderError, Refused, StateError
@@ -75,7 +76,10 @@ def restore(state: Path, file: Path, force: bool = False) -> Restored:
             manifest = _unpack(file, staged)
             mode = _examine(file, staged)
             _belong(staged, state)
+            for folder in (staged, *(path for path in staged.rglob("*") if path.is_dir())):
+                sync(folder)
             before = _replace(state, staged)
+            sync(state.parent)
     except OSError as error:
         raise StateError(f"{state}: not restored: {error.strerror or error}") from None
     sizes = [entry["bytes"] for entry in manifest["files"].values()]
