@@ -18,9 +18,9 @@ from edge.board import Board
 from edge.config_feed import MqttConfig
 from edge.errors import GanderError
 from edge.journal import dump
-from edge.publishers import Events, Later, Refused
+from edge.publishers import Events, Later
 from edge.publishers.announcing import Announcer
-from edge.publishers.mqtt_link import Access, Heard, Link, Message, NoLink
+from edge.publishers.mqtt_link import Access, Ceiling, Heard, Link, Message, NoLink, refusal
 from edge.remote import Remote
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class Mqtt:
         self._base = f"{config.root}/{node}/"
         self._access = Access.read(config, f"gander-{node}")
         self._link: Link | None = None
+        self._ceiling, self._refused = Ceiling(), dict[str, str]()
         self._versions = _VERSIONS[config.version]
         self._online = False  # as the broker knows it
         self._linked, self._ending = threading.Event(), threading.Event()
@@ -83,7 +84,7 @@ class Mqtt:
         )
         for done, why in enumerate(answers):
             if why:
-                raise Refused(f"{self._base}{topics[done]}: the broker refuses it: {why}", done)
+                raise refusal(self._base + topics[done], why, done)
 
     def close(self) -> None:
         """Say that the appliance is off line, and leave."""
@@ -104,7 +105,7 @@ class Mqtt:
 
     def _keep_linked(self) -> None:
         """Connect, and again when it ends: at once after a good connection, ever more slowly after failures."""
-        wait_s, said = 0.0, ""
+        wait_s, said, ended = 0.0, "", ""
         while not self._ending.wait(wait_s * random.uniform(0.8, 1.0)):
             began = time.monotonic()
             try:
@@ -115,7 +116,8 @@ class Mqtt:
                     said = str(error)
                 wait_s = min(max(wait_s * 2, 5.0 if error.refused else 1.0), 60.0)
                 continue
-            log.info("mqtt: connected to %s:%d", self._config.host, self._config.service)
+            if not ended:  # one that comes and goes is told once
+                log.info("mqtt: connected to %s:%d", self._config.host, self._config.service)
             self._linked.set()
             while not self._ending.is_set() and not self._link.wait_end(_TURN_S):
                 pass
@@ -123,7 +125,10 @@ class Mqtt:
             if not self._ending.is_set():
                 good = time.monotonic() - began > _SETTLED_S
                 wait_s, said = (0.5 if good else min(max(wait_s * 2, 0.5), 60.0)), ""
-                log.warning("mqtt: the connection to %s ended; events wait for the next", self._config.host)
+                why = self._link.farewell or "it does not say why"
+                if good or why != ended:
+                    log.warning("mqtt: the broker at %s ended the connection: %s", self._config.host, why)
+                ended = "" if good else why
 
     def _connect(self) -> Link:
         """With version 5, or 3.1.1 where the broker has no 5; what did is tried first from then on. Raises `NoLink`."""
@@ -132,7 +137,7 @@ class Mqtt:
         versions, self._versions = self._versions, _VERSIONS[self._config.version]
         for version in versions:
             try:
-                link = Link(self._access, version, self._will(), topics, self._hear)
+                link = Link(self._access, version, self._will(), topics, self._hear, self._ceiling)
             except NoLink as error:
                 if not error.old or version is versions[-1]:
                     raise
@@ -179,9 +184,10 @@ class Mqtt:
         self._online = dict(news).get("availability", "online" if self._online else "") == "online"
         with contextlib.suppress(Later):  # the next connection is told everything
             for message, why in zip(messages, link.deliver(messages, _PATIENCE_S), strict=True):
-                if why:
+                if why and self._refused.get(message.topic) != why:
                     log.warning("mqtt: %s: the broker refuses it: %s", message.topic, why)
-                else:
+                    self._refused[message.topic] = why
+                elif not why:
                     self._announcer.heard(message)
 
     def _facts(self) -> dict[str, int]:

@@ -23,7 +23,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.config_feed import MqttConfig
 from edge.errors import ConfigError, GanderError
-from edge.publishers import Later
+from edge.publishers import Later, Refused
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,18 @@ _CONNECT_S = 5.0
 _KEEPALIVE_S = 15
 _IN_FLIGHT = 20  # what a broker takes that does not say otherwise; paho keeps to it
 _SLICE_S = 0.2
+_NO_LIMIT = 2**28
+_TIMES = 3  # in a row
+_ANY_BROKER = 4096  # bytes that any takes
+_REMEMBERED_S = 3600.0
+_HINTS = {
+    133: "node.name",  # client identifier not valid
+    134: "mqtt.user, mqtt.password_file",
+    135: "mqtt.user, mqtt.password_file",  # not authorized
+    142: "is another appliance called so, too? node.name",  # session taken over
+    156: "mqtt.host",  # use another server
+    157: "mqtt.host",  # server moved
+}
 
 
 class NoLink(GanderError):
@@ -75,6 +87,35 @@ class Access:
         return cls(config, client_id, _password(config), _tls(config) if config.secure else None)
 
 
+class Ceiling:
+    """What a broker takes at most that does not say so: some end the connection over a message, again and again.
+
+    No event comes near it: without this, one picture would keep all the rest from going out.
+    """
+
+    def __init__(self) -> None:
+        self._most, self._failed, self._forget_at = _NO_LIMIT, list[int](), 0.0
+
+    @property
+    def most(self) -> int:
+        """Bytes of a payload. Forgotten after a time: it may have been the network after all, or another broker."""
+        return self._most if time.monotonic() < self._forget_at else _NO_LIMIT
+
+    def took(self, size: int) -> None:
+        """A payload of so many bytes was acknowledged."""
+        if self._failed and size >= min(self._failed):
+            self._failed = []
+
+    def failed(self, size: int) -> None:
+        """A connection ended over messages of which the largest had so many bytes."""
+        self._failed = [*self._failed, size] if size > _ANY_BROKER else []
+        if len(self._failed) == _TIMES:
+            self._most, self._failed, self._forget_at = min(self._failed) - 1, [], time.monotonic() + _REMEMBERED_S
+            log.warning(
+                "the broker ends connections over %d bytes; nothing as large is sent for an hour", self._most + 1
+            )
+
+
 class Link:
     """One connection. `deliver` may be called by any thread."""
 
@@ -85,16 +126,20 @@ class Link:
         will: Message,
         topics: Sequence[str],
         hear: Callable[[Heard], None],
+        ceiling: Ceiling | None = None,
     ) -> None:
         """Connect, and listen to `topics`. Raises `NoLink`.
 
-        `version`: 5 or 3.1.1.
+        `version`: 5 or 3.1.1; `ceiling`: what was learnt from connections before.
         """
         self._topics, self._hear, self._version = topics, hear, version
         self._answered, self._ended = threading.Event(), threading.Event()
         self._reason: ReasonCode | None = None
+        self._words = self.farewell = ""
+        """What the broker said when it ended the connection."""
         self._refusals: dict[int, str] = {}
-        self._retains, self._most, self._window, self._turn = True, 2**28, 100, threading.Lock()
+        self._retains, self._most, self._window, self._turn = True, _NO_LIMIT, 100, threading.Lock()
+        self._ceiling = ceiling or Ceiling()
         self._since_ns = time.monotonic_ns()
         self._client = self._make(access, will)
         config = access.config
@@ -131,12 +176,17 @@ class Link:
                 window = messages[len(answers) : len(answers) + self._window]
                 sent = [self._publish(message) for message in window]
                 end = time.monotonic() + patience_s
-                for info in sent:
-                    answers.append(self._answer(info, end, len(answers)))
+                for number, info in enumerate(sent):
+                    try:
+                        answers.append(self._answer(info, end, len(answers)))
+                    except Later:
+                        self._ceiling.failed(max(len(message.payload) for message in window[number:]))
+                        raise
+                    self._ceiling.took(len(window[number].payload) if info else 0)
         return answers
 
     def _publish(self, message: Message) -> paho.MQTTMessageInfo | None:
-        if len(message.payload) > self._most:
+        if len(message.payload) > min(self._most, self._ceiling.most):
             return None
         return self._client.publish(message.topic, message.payload, qos=1, retain=message.retain and self._retains)
 
@@ -223,15 +273,14 @@ class Link:
             raise NoLink(f"{where}: the broker {'closes' if self._ended.is_set() else 'does not answer'}", old=five)
         if self._reason.is_failure:
             old = five and self._reason.value == 132
-            hint = " (mqtt.user, mqtt.password_file)" if self._reason.value in (134, 135) else ""
-            raise NoLink(f"{where}: the broker refuses: {self._reason}{hint}", old=old, refused=True)
+            raise NoLink(f"{where}: the broker refuses: {self._words}", old=old, refused=True)
 
     def _connected(self, client: paho.Client, _: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
         self._since_ns = time.monotonic_ns()
-        self._reason = reason
+        self._reason, self._words = reason, _words(reason, properties)
         if not reason.is_failure:
             self._retains = getattr(properties, "RetainAvailable", 1) != 0
-            self._most = getattr(properties, "MaximumPacketSize", 2**28) - 1024  # less what frames a payload
+            self._most = getattr(properties, "MaximumPacketSize", _NO_LIMIT) - 1024  # less what frames a payload
             if (takes := getattr(properties, "ReceiveMaximum", _IN_FLIGHT)) < _IN_FLIGHT:
                 self._window = takes  # then it is kept to here
             # In version 5 the sender's own wish to have it retained is seen, not only that it was.
@@ -244,7 +293,7 @@ class Link:
 
     def _disconnected(self, client: paho.Client, _: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
-            log.warning("the broker ends the connection: %s", reason)
+            self.farewell = _words(reason, properties)
         self._ended.set()
 
     def _acknowledged(self, client: paho.Client, _: Any, mid: int, reason: ReasonCode, properties: Any) -> None:
@@ -279,6 +328,24 @@ def probe(config: MqttConfig, client_id: str, message: Message | None = None) ->
     raise NoLink("it speaks neither MQTT 5 nor 3.1.1")
 
 
+def refusal(topic: str, why: str, done: int) -> GanderError:
+    """What a broker's no means: later, never, or (where it does not really say) never if it says so again and again."""
+    words = f"{topic}: the broker refuses it: {why}"
+    if why == "Quota exceeded":
+        return Later(words, done)
+    if why in ("Unspecified error", "Implementation specific error"):
+        return GanderError(words)
+    return Refused(words, done)
+
+
+def _words(reason: ReasonCode, properties: Any) -> str:
+    """A reason, what the broker says of it, and where to look."""
+    found = [getattr(properties, name, "") for name in ("ServerReference", "ReasonString")]
+    said = [str(reason), *("".join(c for c in text[:100] if c.isprintable()) for text in found if text)]
+    hint = _HINTS.get(reason.value)
+    return ", ".join(said) + (f" ({hint})" if hint else "")
+
+
 def _published(info: paho.MQTTMessageInfo) -> bool:
     try:
         info.wait_for_publish(_SLICE_S)
@@ -290,15 +357,21 @@ def _published(info: paho.MQTTMessageInfo) -> bool:
 def _password(config: MqttConfig) -> str | None:
     if not config.password_file:
         return None
-    path = Path(config.password_file)
+    text = _secret("mqtt.password_file", Path(config.password_file))
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _secret(name: str, path: Path) -> str:
+    """A file that not everybody may read."""
     try:
         mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"mqtt.password_file {path}: cannot be read: {reason}") from None
+    except OSError as error:
+        raise ConfigError(f"{name} {path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{name} {path}: cannot be read: it is no text") from None
     if mode & 0o007:
-        raise ConfigError(f"mqtt.password_file {path}: everybody may read it; do `chmod o= {path}`")
-    return text.removesuffix("\n").removesuffix("\r")
+        raise ConfigError(f"{name} {path}: everybody may read it; do `chmod o= {path}`")
+    return text
 
 
 def _tls(config: MqttConfig) -> ssl.SSLContext:
@@ -308,6 +381,7 @@ def _tls(config: MqttConfig) -> ssl.SSLContext:
         raise ConfigError(f"mqtt.ca {config.ca}: not a certificate authority in PEM form: {error}") from None
     try:
         if config.certificate:
+            _secret("mqtt.key", Path(config.key))
             context.load_cert_chain(config.certificate, config.key, password=lambda: "")
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"mqtt.certificate {config.certificate}, mqtt.key {config.key}: {error}") from None

@@ -101,8 +101,11 @@ class Mosquitto:
         return str(path)
 
 
-def mosquitto(folder: Path, durable: bool = True) -> Mosquitto:
-    """A broker, not yet started. `durable`: writes everything down at every message, and is killed without loss."""
+def mosquitto(folder: Path, durable: bool = True, more: str = "") -> Mosquitto:
+    """A broker, not yet started. `durable`: writes everything down at every message, and is killed without loss.
+
+    `more`: lines of its configuration.
+    """
     install()
     for user, password in PASSWORDS.items():
         create = [] if (folder / "passwords").exists() else ["-c"]
@@ -114,16 +117,17 @@ def mosquitto(folder: Path, durable: bool = True) -> Mosquitto:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             ports.append(probe.getsockname()[1])
-    (folder / "conf").write_text((_DURABLE * durable + _CONFIG).format(folder, *ports))
+    (folder / "conf").write_text(f"{more}\n" + (_DURABLE * durable + _CONFIG).format(folder, *ports))
     return Mosquitto(folder, *ports)
 
 
 @pytest.fixture
 def broker(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Mosquitto]:
-    """Started; durable unless the parameter is False."""
+    """Started; durable unless the parameter is False; a parameter that is text: more of its configuration."""
     folder = tmp_path / "broker"
     folder.mkdir()
-    broker = mosquitto(folder, durable=getattr(request, "param", True))
+    wanted = getattr(request, "param", True)
+    broker = mosquitto(folder, bool(wanted), wanted if isinstance(wanted, str) else "")
     broker.start()
     yield broker
     broker.kill()
@@ -210,6 +214,7 @@ def certificates(folder: Path) -> None:
         (folder / f"{name}.crt").write_bytes(made.public_bytes(pem))
         private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
         (folder / f"{name}.key").write_bytes(private)
+        (folder / f"{name}.key").chmod(0o640)
 
     write("ca", ca_key, ca_name, ca_key)
     for name in ("server", "client"):

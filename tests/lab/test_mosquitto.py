@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from edge.clock import iso
 from edge.database import DELIVERIES
-from tests.lab.mosquitto import Mosquitto, access, arrived, broker, ear, here
+from edge.values import Event
+from tests.lab.mosquitto import Mosquitto, access, arrived, broker, ear, here, place
 from tests.mqtt import Ear, until
 from tests.yard import Yard, publishing
 
@@ -85,3 +88,25 @@ def test_what_the_broker_refuses_is_set_aside(here: Yard, broker: Mosquitto, ear
 def rows(state: Path) -> dict[str, str]:
     with sqlite3.connect(state / DELIVERIES) as connection:
         return dict(connection.execute("SELECT event_id, why FROM delivery WHERE state = 'refused'").fetchall())
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+@pytest.mark.parametrize(
+    "broker", ["max_packet_size 20000", "message_size_limit 20000"], indirect=True, ids=["packet", "message"]
+)
+def test_what_is_too_large_for_the_broker_blocks_nothing(
+    here: Yard, broker: Mosquitto, ear: Ear, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Some brokers say how much they take, some say no, some end the connection, some swallow it."""
+    with publishing(here, broker.port, **access(broker) | {"version": version}):
+        until(lambda: ear.last("yard/availability") == "online")
+        picture = b"\xff\xd8" + bytes(100_000)
+        here.visitor(picture=here.picture(picture, person=0))
+        large = "01a1fe00-0000-7000-8000-000000000000"
+        body = {"v": 1, "id": large, "type": "health", "node": "yard", "wall": iso(datetime.now(UTC)), "clock_ok": True}
+        here.journal.event(Event(large, "health", body | {"what": "jay" * 10_000, "problems": [], "replayed": False}))
+        last = here.visitor()
+        until(lambda: last in arrived(ear) and place(here.state) == last, 100)
+    assert large not in arrived(ear)
+    assert picture not in [message.payload for message in ear.of("yard/image/last")]
+    assert sum("image/last" in record.getMessage() for record in caplog.records) <= 1, "no flood"
