@@ -23,6 +23,7 @@ from edge.actuators.guard import Guard
 from edge.actuators.serial import find
 from edge.bundle import Bundle
 from edge.capture import Cameras, Capture
+from edge.climb import Climber
 from edge.clock import Clock, Ids, LiveClock, ReplayClock
 from edge.commands import handlers
 from edge.config import Config, DeterrentConfig
@@ -45,9 +46,10 @@ from edge.queues import Queues
 from edge.record import Record
 from edge.rendezvous import Rendezvous
 from edge.retention import prune
-from edge.rounds import Rounds
+from edge.rounds import Rounds, last_told
 from edge.runtimes import tflite
 from edge.self_test import self_test
+from edge.service import Pulse, Service, forget_pins, in_a_line, with_credentials
 from edge.values import WHOLE, Box, Event, Frame, Image, Mode, Motion
 from edge.visits import Visits
 from edge.watch import Brain, House, Watch
@@ -223,6 +225,7 @@ class Appliance:
     watch: Watch
     started_ns: int
     queues: Queues
+    climber: Climber
 
     def status(self) -> dict[str, Any]:
         """How it is, for `gander status`, the live view and the feed."""
@@ -238,6 +241,7 @@ class Appliance:
             "paused": self.owner.paused(),
             "source": ", ".join(camera.shown for camera in desk.config.camera),
             "cameras": [capture.status() for capture in watch.cameras.captures],
+            "ladder": self.climber.status(),
             "frames": watch.frames,
             "dropped": watch.cameras.dropped,
             "skipped": watch.cameras.skipped,
@@ -267,6 +271,11 @@ class Appliance:
             "latency_ms": desk.latencies.summary(),
         }
         return facts | {"problems": [{"what": p.what, "advice": p.advice} for p in problems(facts)]}
+
+    def look(self) -> dict[str, Any]:
+        """Look how it is, and do what that calls for; every few seconds, by one thread."""
+        self.climber.look({capture.camera.id: capture.delivered for capture in self.watch.cameras.captures})
+        return self.status()
 
     def take_over(self, champion: Bundle) -> None:
         """Load another champion beside the running one, then let it take over."""
@@ -299,29 +308,49 @@ class Appliance:
 @contextlib.contextmanager
 def appliance(config: Config, state: Path, listen: Listener | None = None) -> Iterator[Appliance]:
     """The whole daemon, ready for `watch.run()`. On the way out everything is off and written."""
-    clock = LiveClock()
+    clock, service = LiveClock(), Service.of(os.environ)
+    config = with_credentials(config, os.environ)
+    forget_pins(os.environ)
     with contextlib.ExitStack() as stack:
         made = stack.enter_context(desk(config, state, state, clock, Ids(), listen=listen))
         sources = [open_source(camera) for camera in config.camera]
         actuator = open_actuator(config)
         stack.callback(actuator.close)
         owner = Owner(made.journal, config.policy.initial_mode, clock, config.node.name, actuator.off)
+        local = [c.id for c, source in zip(config.camera, sources, strict=True) if source.live and c.local]
+        climbs = config.health.model_copy(update={"service": config.health.service or service.listens})
+        climber = Climber(climbs, state, local, made.record.health, made.journal.settle)
+
+        pulse = Pulse(service)
+
+        def tick() -> None:
+            made.journal.check()
+            climber.check()
+            pulse.beat(watch.frames)
+
         watch = line(
             made,
             sources,
             actuator,
             house=House(lambda: owner.settings.mode, owner.paused),
             history=past(state, config),
-            tick=made.journal.check,
+            tick=tick,
         )
         stack.callback(lambda: watch.brain.close())
         stack.enter_context(watch.cameras)
-        whole = Appliance(made, owner, watch, time.monotonic_ns(), Queues(state))
-        rounds = Rounds(whole.status, made.record.health)
+        whole = Appliance(made, owner, watch, time.monotonic_ns(), Queues(state), climber)
+
+        def look() -> dict[str, Any]:
+            facts = whole.look()
+            service.status(in_a_line(facts))
+            return facts
+
+        rounds = Rounds(look, made.record.health, known=last_told(state))
         stack.callback(rounds.close)
         commands = handlers(owner, made.store, whole.take_over, made.media.prune, whole.test_fire)
         control = Control(state / SOCKET, commands | {"status": lambda who: whole.status()})
         stack.callback(control.close)
+        stack.callback(service.stopping)
         yield whole
 
 

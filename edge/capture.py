@@ -64,6 +64,7 @@ class Capture:
         self._seq = 0
         self._overwritten = 0
         self.delivered = 0
+        self.newest: Frame | None = None  # taken last, for whoever looks now and then
 
     @property
     def dropped(self) -> int:
@@ -78,6 +79,11 @@ class Capture:
     @property
     def stopping(self) -> bool:
         return self._stopping.is_set()
+
+    @property
+    def live(self) -> bool:
+        """Whether it is a camera, not something recorded or rendered."""
+        return self._source.live
 
     def status(self) -> dict[str, Any]:
         """How the camera is, for `gander status`. `silent_s`: seconds since its last frame was taken up."""
@@ -136,6 +142,7 @@ class Capture:
     def take(self) -> Frame | None:
         """The frame that lies ready."""
         frame, self._slot = self._slot, None
+        self.newest = frame or self.newest
         self.delivered += frame is not None
         self._delivered_ns = time.monotonic_ns()
         return frame

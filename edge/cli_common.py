@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from edge.control import ask, me
-from edge.errors import GanderError, NotRunning, Refused, StateError
+from edge.errors import CameraStuck, GanderError, NotRunning, Refused, StateError
 
 if TYPE_CHECKING:  # it takes a while to import, and a verb may have to give way first
     from edge.config import Config
@@ -97,13 +97,16 @@ def give_way() -> None:
 
 
 def enter(app: typer.Typer) -> None:
-    """Run a command line. Exit status: 0 done, 1 failed, 2 refused input; and why, in one line."""
+    """Run a command line. Exit status: 0 done, 1 failed, 2 refused input, 75 start me again; and why, in one line."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         app()
     except (Refused, StateError) as error:
         err.print(f"gander: {error}", markup=False, soft_wrap=True)
         _leave(2)
+    except CameraStuck as error:
+        err.print(f"gander: {error}", markup=False, soft_wrap=True)
+        _leave(CameraStuck.STATUS)
     except GanderError as error:
         err.print(f"gander: {error}", markup=False, soft_wrap=True)
         _leave(1)

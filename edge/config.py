@@ -54,6 +54,11 @@ class CameraConfig(Section):
             return self.source
         return re.sub(r"://.*@", "://", self.source.partition("?")[0])
 
+    @property
+    def local(self) -> bool:
+        """Whether it is on this machine, if it is a camera at all: then restarting this machine may mend it."""
+        return "://" not in self.source
+
     @model_validator(mode="after")
     def _size(self) -> CameraConfig:
         if not all(64 <= side <= 8192 for side in self.size):
@@ -222,6 +227,15 @@ class MediaConfig(Section):
     min_free: Fraction = Field(0.15, description="Share of the disk that stays free: below it no picture is saved")
 
 
+class HealthConfig(Section):
+    """What Gander does when a camera of this machine (no network camera) hangs that worked before."""
+
+    service: bool = Field(False, description="Restart and reboot also where no systemd started it: something else must")
+    climb_after_s: float = Field(600.0, ge=1.0, le=86400.0, description="Silence before each of these steps")
+    restarts: int = Field(2, ge=0, le=10, description="Most restarts of Gander in 6 hours; then a reboot is asked for")
+    reboots: int = Field(3, ge=0, le=7, description="Most reboots in 7 days, at least 6 hours apart; 0: none")
+
+
 class Config(Section):
     """The whole of `gander.toml`."""
 
@@ -237,6 +251,7 @@ class Config(Section):
     controller: ControllerConfig = ControllerConfig()
     journal: JournalConfig = JournalConfig()
     media: MediaConfig = MediaConfig()
+    health: HealthConfig = HealthConfig()
     mqtt: MqttConfig = MqttConfig()
     jsonl: JsonlConfig = JsonlConfig()
     x: XConfig = XConfig()

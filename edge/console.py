@@ -176,8 +176,13 @@ def status_table(status: Mapping[str, Any]) -> Table:
     table.add_row("mode", f"{status['mode']}{', paused' if status['paused'] else ''}")
     for camera in status["cameras"]:
         counts = f"{camera['frames']} frames, {camera['dropped']} dropped"
+        counts += f", opened again {camera['reopened']} times" if camera["reopened"] else ""
         trouble = f"; NO PICTURE: {camera['trouble']}" if camera["trouble"] else ""
         table.add_row(f"camera {camera['id']}", f"{camera['source']}, {counts}{trouble}")
+    ladder = status["ladder"]
+    if ladder["restarts"] or ladder["reboots"]:
+        steps = f"restarted {ladder['restarts']} times, {ladder['reboots']} reboots asked for"
+        table.add_row("stuck camera", steps)
     for model in status["models"]:
         state = "loaded" if model["ready"] else "NOT LOADED"
         fates = ", ".join(f"{count} {fate}" for fate, count in model["fates"].items()) or "not asked yet"

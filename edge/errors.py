@@ -33,3 +33,9 @@ class ControllerError(GanderError):
 
 class NotRunning(GanderError):
     """No daemon answers on this state directory's control socket."""
+
+
+class CameraStuck(GanderError):
+    """A camera that opening again does not mend. Command line: exit status `STATUS`, for systemd to start it anew."""
+
+    STATUS = 75  # sysexits' EX_TEMPFAIL

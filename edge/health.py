@@ -44,12 +44,25 @@ def problems(status: Mapping[str, Any]) -> list[Problem]:
 
 
 def _cameras(status: Mapping[str, Any]) -> Iterator[Problem]:
+    due = status.get("ladder", {}).get("due", {})
     for camera in status["cameras"]:
-        if camera["trouble"]:
+        if camera["trouble"] or camera["id"] in due:
+            why = camera["trouble"] or f"nothing for {camera['silent_s']:.0f} s"
             yield Problem(
-                f"camera {camera['id']} gives no picture: {camera['trouble']}",
-                "look at its power, cable and network; it is tried again and again by itself",
+                f"camera {camera['id']} gives no picture: {why}",
+                f"look at its power, cable and network; it is opened again and again by itself{_next(due, camera)}",
             )
+        for problem in camera.get("lens", {}).get("problems", ()):
+            yield Problem(problem["what"], problem["advice"])
+
+
+def _next(due: Mapping[str, Any], camera: Mapping[str, Any]) -> str:
+    """The rung above, in words."""
+    if camera["id"] not in due:
+        return ""
+    step = {"restart": "Gander restarts itself", "reboot": "the machine is restarted"}[due[camera["id"]]["step"]]
+    minutes = due[camera["id"]]["in_s"] / 60
+    return f"; if that does not help, {step} in {minutes:.0f} minutes"
 
 
 def _models(status: Mapping[str, Any]) -> Iterator[Problem]:

@@ -47,3 +47,34 @@ def test_what_comes_and_goes_is_told_once_in_a_while() -> None:
         time.sleep(0.005)
     rounds.close()
     assert len(told) == 1
+
+
+def test_a_problem_from_before_the_start_is_told_as_gone() -> None:
+    told: list[list[dict[str, str]]] = []
+    looked = threading.Semaphore(0)
+
+    def look() -> dict[str, list[dict[str, str]]]:
+        looked.release()
+        return {"problems": []}
+
+    rounds = Rounds(look, told.append, period_s=0.005, known=[DARK], settle_s=1.0)
+    assert looked.acquire(timeout=10)
+    assert told == [], "it may only not be noticed again yet"
+    until(1, told)
+    rounds.close()
+    assert told == [[]]
+
+
+def test_one_that_is_still_there_after_the_start_is_no_news() -> None:
+    told: list[list[dict[str, str]]] = []
+    looked = threading.Semaphore(0)
+
+    def look() -> dict[str, list[dict[str, str]]]:
+        looked.release()
+        return {"problems": [DARK | {"what": DARK["what"] + " for 7 s"}]}
+
+    rounds = Rounds(look, told.append, period_s=0.005, known=[DARK | {"what": DARK["what"] + " for 99 s"}], settle_s=0)
+    for _ in range(5):
+        assert looked.acquire(timeout=10)
+    rounds.close()
+    assert told == []
