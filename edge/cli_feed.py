@@ -25,6 +25,8 @@ from edge.cli_common import (
 from edge.config import Config
 from edge.errors import Refused
 from edge.publish import publish as publish_all
+from edge.publish import sinks
+from edge.service import Service, with_credentials
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -59,7 +61,11 @@ def publish(
     if seconds:
         signal.signal(signal.SIGALRM, lambda *_: ending.set())
         signal.setitimer(signal.ITIMER_REAL, seconds)
-    publish_all(chosen, folder, ending)
+    service = Service.of(os.environ)
+    if service.listens and not sinks(chosen):  # installed and enabled, but not yet told whom to tell: no failure
+        say("nobody is to be told: set mqtt.host, jsonl.path, [x] or [[notify]], then restart gander-publish")
+        return service.ready("nobody is to be told")
+    publish_all(with_credentials(chosen, os.environ), folder, ending, service)
 
 
 def _try(config: Config, state: Path, sink: str, send: bool) -> None:

@@ -27,6 +27,8 @@ from firmware.wire import Lines
 
 HISTORY = "GANDER_PIN_HISTORY"
 """Environment variable: a file that gets one JSON line per change of a recording pin (GPIOZERO_PIN_FACTORY=mock)."""
+PINS = "pins.json"
+"""In a service's runtime directory: the channels its guard was given, for `@FILE`."""
 _STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _EXAMPLE = {"channel": 0, "pin": 17, "active_high": True, "max_on_ms": 5000, "hour_ms": 60000, "rest_ms": 1000}
 _UNSENT_MAX = 4096  # bytes: a host that does not read is owed no more than this
@@ -201,7 +203,9 @@ def _stop_signals() -> Iterator[int]:
 
 
 def _channels(text: str) -> list[dict[str, Any]]:
-    """Each channel of `_EXAMPLE`, with its `Limits` as "limits"; raises `Refused`."""
+    """Each channel of `_EXAMPLE`, with its `Limits` as "limits"; `@FILE` holds them; raises `Refused`, `OSError`."""
+    if text.startswith("@"):
+        text = Path(text[1:]).read_text(encoding="utf-8")
     try:
         channels = json.loads(text)
         kinds = {key: type(value) for key, value in _EXAMPLE.items()}

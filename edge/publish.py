@@ -19,6 +19,7 @@ from edge.publishers import Poster, Publisher
 from edge.publishers.jsonl import Jsonl
 from edge.publishers.mqtt import Mqtt
 from edge.sender import LOOK_S, Sender
+from edge.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,8 @@ def poster(config: Config, name: str) -> Poster:
     return Notify(section)
 
 
-def publish(config: Config, state: Path, ending: threading.Event) -> None:
-    """Publish until told to end. A sink that is unfit is said and left out; the others go on.
+def publish(config: Config, state: Path, ending: threading.Event, service: Service | None = None) -> None:
+    """Publish until told to end. A sink that is unfit is said and left out; the others go on. `service` is told.
 
     Raises `ConfigError` when there is nobody to tell, `StateError`, `GanderError`.
     """
@@ -84,9 +85,16 @@ def publish(config: Config, state: Path, ending: threading.Event) -> None:
         if not senders:
             raise ConfigError("publish: none of the sinks can be used; see above")
         name_active(state, (sender.name for sender in senders))
+        service = service or Service()
         while not ending.wait(LOOK_S):
             for sender in senders:
                 sender.check()
+            service.ready()
+            stuck = [sender.name for sender in senders if sender.stuck]
+            service.status(f"stuck: {', '.join(stuck)}" if stuck else f"tells {', '.join(s.name for s in senders)}")
+            if not stuck:
+                service.alive()
+        service.stopping()
 
 
 @contextlib.contextmanager

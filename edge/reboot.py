@@ -1,6 +1,6 @@
 """Decides on a reboot: exit status 0 lets systemd reboot (see systemd/gander-reboot.service), 1 refuses.
 
-`python -m edge.reboot --request FILE --kept FILE`. Run by systemd in place of a unit that failed, it reads the
+`python -m edge.reboot --request GLOB --kept FILE`. Run by systemd in place of a unit that failed, it reads the
 environment's MONITOR_ variables instead of the request. It imports little, and needs no rights.
 """
 
@@ -34,8 +34,11 @@ class Reboot:
     why: str
 
 
-def wanted(request: Path, environment: Mapping[str, str]) -> str:
-    """Why a reboot is wanted, one line. Raises `Refused` where nobody wants it, or it would mend nothing."""
+def wanted(request: str, environment: Mapping[str, str]) -> str:
+    """Why a reboot is wanted, one line; of the files that `request` matches the newest says so.
+
+    Raises `Refused` where nobody wants it, or it would mend nothing.
+    """
     unit = environment.get("MONITOR_UNIT")
     if unit:
         result, status = environment.get("MONITOR_SERVICE_RESULT", ""), environment.get("MONITOR_EXIT_STATUS", "")
@@ -45,10 +48,11 @@ def wanted(request: Path, environment: Mapping[str, str]) -> str:
             raise Refused(f"{unit} refuses what it was told, as its log says; no reboot mends that")
         return f"{unit} fails again and again"
     try:
-        with request.open(encoding="utf-8", errors="replace") as file:
+        newest = max(Path("/").glob(request.lstrip("/")), key=lambda path: path.stat().st_mtime)
+        with newest.open(encoding="utf-8", errors="replace") as file:
             line = file.readline(_LONGEST)
-    except OSError as error:
-        raise Refused(f"{request}: nobody asked for it: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise Refused(f"{request}: nobody asked for it: {error}") from None
     why = "".join(letter if letter.isprintable() else " " for letter in line).strip()
     if not why:
         raise Refused(f"{request}: it must say why, in one line")
@@ -88,7 +92,7 @@ def read(kept: Path) -> list[Reboot]:
     return found
 
 
-def decide(request: Path, kept: Path, environment: Mapping[str, str]) -> str:
+def decide(request: str, kept: Path, environment: Mapping[str, str]) -> str:
     """Why the machine may be rebooted; that is kept before it happens. Raises `Refused`, `OSError`."""
     why, past, now = wanted(request, environment), read(kept), datetime.now(UTC)
     refusal = against(past, now, boot_id())
@@ -103,7 +107,7 @@ def decide(request: Path, kept: Path, environment: Mapping[str, str]) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Exit status 0: it may be; 1: refused, or the budget cannot be kept; and why, in one line."""
     parser = argparse.ArgumentParser(prog="gander-reboot")
-    parser.add_argument("--request", type=Path, required=True)
+    parser.add_argument("--request", required=True)
     parser.add_argument("--kept", type=Path, required=True)
     chosen = parser.parse_args(arguments)
     try:

@@ -24,6 +24,7 @@ LOOK_S = 0.2
 _MAKING_S = 3.0  # a journal that cannot be opened for so long is unfit
 _FIRST_WAIT_S = 1.0
 _REPEAT_S = 300.0  # the same trouble is logged again after so long: the card is a consumable
+_BOUNDED_S = 240.0  # any sending, to all addresses of a sink, is over by then
 _LAST_WORDS_S = 3.0  # for what is still owed when told to end
 _GOODBYE_S = 15.0
 
@@ -42,6 +43,7 @@ class Sender(ABC):
         self._ending, self._end_at = threading.Event(), 0.0
         self._said, self._said_at = "", 0.0
         self._error: GanderError | None = None
+        self._moves_by = time.monotonic() + _BOUNDED_S
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -51,6 +53,11 @@ class Sender(ABC):
         """Raises `GanderError` when the loop is gone: then it must be started anew, not forgotten."""
         if not self._thread.is_alive() and not self._ending.is_set():
             raise self._error or GanderError(f"{self.name}: its loop has ended; see the log above")
+
+    @property
+    def stuck(self) -> bool:
+        """Whether its loop neither turns nor rests, for longer than any call in it may take."""
+        return time.monotonic() > self._moves_by
 
     def end(self) -> None:
         """Send what is still owed, where that takes but a moment, then stop."""
@@ -75,6 +82,7 @@ class Sender(ABC):
 
     def rest(self, seconds: float) -> None:
         """Wait, but not beyond the end."""
+        self._moves_by = time.monotonic() + seconds + _BOUNDED_S
         self._ending.wait(seconds)
 
     def stumble(self, event_id: str, tries: int, why: str, after_s: float = 0.0) -> float:
@@ -92,6 +100,7 @@ class Sender(ABC):
         """
         wait_s, began = self._first_wait_s, time.monotonic()
         while True:
+            self._moves_by = time.monotonic() + wait_s + _BOUNDED_S
             try:
                 return work()
             except sqlite3.Error as error:

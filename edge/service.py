@@ -6,16 +6,16 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
+from typing import Any
 
 from edge.config import Config
 from edge.errors import StateError
+from edge.pin_guard import PINS
 
 log = logging.getLogger(__name__)
 
-PINS = "pins.json"
-"""In the runtime directory: the channels of the pin guard, for the one who turns them off after us."""
 _MOST_STATUS = 200  # characters
 _EXTEND_S, _EXTEND_EVERY_S = 60.0, 5.0
 
@@ -102,13 +102,24 @@ class Pulse:
         self._service.alive()
 
 
-def forget_pins(environment: MutableMapping[str, str]) -> None:
+def in_a_line(facts: Mapping[str, Any]) -> str:
+    """How the appliance is (`app.Appliance.status`), in a line that stays the same while nothing happens."""
+    words = [str(facts["mode"])]
+    for camera in facts["cameras"]:
+        words.append(f"camera {camera['id']} {'is tried again' if camera['trouble'] else 'delivers'}")
+    found = [problem["what"] for problem in facts["problems"]]
+    return "; ".join(
+        [*words, f"{len(found)} problems: {found[0]}" if len(found) > 1 else (found or ["all is well"])[0]]
+    )
+
+
+def forget_pins(environment: Mapping[str, str]) -> None:
     """The channels of an earlier run are not this one's."""
     if folder := environment.get("RUNTIME_DIRECTORY"):
         (Path(folder) / PINS).unlink(missing_ok=True)
 
 
-def with_credentials(config: Config, environment: MutableMapping[str, str]) -> Config:
+def with_credentials(config: Config, environment: Mapping[str, str]) -> Config:
     """The configuration with its secrets read from where the service manager put them for this process alone.
 
     A file `mqtt.password` that the configuration names is there as `secrets_mqtt.password`. What is not there is read

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from edge.config import DeterrentConfig
 from edge.errors import ControllerError
+from edge.pin_guard import PINS
 
 
 class Wire(Protocol):
@@ -46,6 +47,8 @@ class Guard:
         """`environment`: variables of the guard beside this process's own (see `pin_guard`)."""
         keys = {"channel", "pin", "active_high", "max_on_ms", "rest_ms"}
         channels = [d.model_dump(include=keys) | {"hour_ms": round(d.hour_s * 1000)} for d in deterrents if d.enabled]
+        if folder := os.environ.get("RUNTIME_DIRECTORY"):  # a service's; for ExecStopPost=, see systemd/
+            (Path(folder) / PINS).write_text(json.dumps(channels))
         self._socket, theirs = socket.socketpair()
         with theirs:
             # A session of its own: Ctrl-C is for the host, which then lets go; the guard outlives it to turn off.
