@@ -125,9 +125,9 @@ class Mqtt:
             if not self._ending.is_set():
                 good = time.monotonic() - began > _SETTLED_S
                 wait_s, said = (0.5 if good else min(max(wait_s * 2, 0.5), 60.0)), ""
-                why = self._link.farewell or "it does not say why"
+                why = f"the connection to {self._config.host} ended{self._link.farewell and ': ' + self._link.farewell}"
                 if good or why != ended:
-                    log.warning("mqtt: the broker at %s ended the connection: %s", self._config.host, why)
+                    log.warning("mqtt: %s; events wait for the next", why)
                 ended = "" if good else why
 
     def _connect(self) -> Link:

@@ -270,7 +270,9 @@ class Link:
             pass
         five = self._version == MQTTProtocolVersion.MQTTv5
         if self._reason is None:  # some old brokers fall silent at what they do not know
-            raise NoLink(f"{where}: the broker {'closes' if self._ended.is_set() else 'does not answer'}", old=five)
+            said = "closes" if self._ended.is_set() else "does not answer"
+            hint = "; does it know mqtt.certificate?" if config.secure and self._ended.is_set() else ""
+            raise NoLink(f"{where}: the broker {said}{hint}", old=five)
         if self._reason.is_failure:
             old = five and self._reason.value == 132
             raise NoLink(f"{where}: the broker refuses: {self._words}", old=old, refused=True)

@@ -246,6 +246,11 @@ def test_the_password_file(tmp_path: Path) -> None:
         access(password_file=secret(tmp_path, "s3cret\n", 0o644))
     with pytest.raises(ConfigError, match="cannot be read"):
         access(password_file=str(tmp_path / "nowhere"))
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="it is no text"):
+        access(password_file=str(tmp_path / "binary"))
+    with pytest.raises(ConfigError, match=r"mqtt\.key .*everybody may read it"):
+        access(tls=True, certificate="/x", key=secret(tmp_path, "-----BEGIN", 0o644))
 
 
 BAD: list[tuple[dict[str, Any], str]] = [

@@ -50,6 +50,10 @@ cafile {0}/ca.crt
 certfile {0}/server.crt
 keyfile {0}/server.key
 require_certificate true
+listener {3} 127.0.0.1
+cafile {0}/ca.crt
+certfile {0}/old-server.crt
+keyfile {0}/old-server.key
 """
 _DURABLE = """
 persistence true
@@ -69,11 +73,12 @@ def install() -> None:
 
 @dataclass
 class Mosquitto:
-    """A broker with one open port and one for TLS with client certificates."""
+    """A broker with one open port, one for TLS with client certificates, one with a certificate that has expired."""
 
     folder: Path
     port: int
     secure: int
+    expired: int
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -113,7 +118,7 @@ def mosquitto(folder: Path, durable: bool = True, more: str = "") -> Mosquitto:
     (folder / "acl").write_text(_ACL)
     certificates(folder)
     ports = []
-    for _ in range(2):
+    for _ in range(3):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             ports.append(probe.getsockname()[1])
@@ -190,7 +195,7 @@ def place(state: Path) -> str | None:
 
 
 def certificates(folder: Path) -> None:
-    """Files `ca`, `server`, `client`, and a `stranger` that no one knows; each `.crt` and `.key`."""
+    """Files `ca`, `server`, `client`, both also as they were (`old-…`), a `stranger` no one knows: `.crt`, `.key`."""
     ca_key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a yard's own")])
 
@@ -204,8 +209,8 @@ def certificates(folder: Path) -> None:
             .issuer_name(issuer if name != "stranger" else own)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=30))
+            .not_valid_before(now - timedelta(days=400))
+            .not_valid_after(now + timedelta(days=-30 if name.startswith("old") else 30))
             .add_extension(x509.BasicConstraints(ca=name in ("ca", "stranger"), path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
             .sign(signer, hashes.SHA256())
@@ -217,7 +222,7 @@ def certificates(folder: Path) -> None:
         (folder / f"{name}.key").chmod(0o640)
 
     write("ca", ca_key, ca_name, ca_key)
-    for name in ("server", "client"):
+    for name in ("server", "client", "old-server", "old-client"):
         write(name, ec.generate_private_key(ec.SECP256R1()), ca_name, ca_key)
     stranger = ec.generate_private_key(ec.SECP256R1())
     write("stranger", stranger, ca_name, stranger)

@@ -12,6 +12,7 @@ import pytest
 from edge.clock import iso
 from edge.database import DELIVERIES
 from edge.values import Event
+from tests import contract
 from tests.lab.mosquitto import Mosquitto, access, arrived, broker, ear, here, place
 from tests.mqtt import Ear, until
 from tests.yard import Yard, publishing
@@ -37,23 +38,43 @@ def test_a_story_in_version_5(here: Yard, broker: Mosquitto, ear: Ear) -> None:
     assert "(p5," in (broker.folder / "log").read_text().split("gander-yard")[1][:60]
 
 
-def test_tls_with_an_authority_of_ones_own(
-    here: Yard, broker: Mosquitto, ear: Ear, caplog: pytest.LogCaptureFixture
-) -> None:
-    files = {"ca": "ca.crt", "certificate": "client.crt", "key": "client.key"}
-    tls: dict[str, object] = {name: str(broker.folder / file) for name, file in files.items()}
-    tls |= {"host": "localhost", "tls": True} | access(broker)
-    with publishing(here, broker.secure, **tls):
+def secure(broker: Mosquitto, **more: str) -> dict[str, object]:
+    """Settings of [mqtt] with TLS; files by their names, "": none."""
+    files = {"ca": "ca.crt", "certificate": "client.crt", "key": "client.key"} | more
+    paths = {name: str(broker.folder / file) for name, file in files.items() if file}
+    return {"host": "localhost", "tls": True} | paths | access(broker)
+
+
+def test_tls_with_an_authority_of_ones_own(here: Yard, broker: Mosquitto, ear: Ear) -> None:
+    with publishing(here, broker.secure, **secure(broker)):
         until(lambda: ear.last("yard/availability") == "online")
         event = here.visitor()
         until(lambda: ear.events() == [event])
-    with publishing(here, broker.secure, **tls | {"ca": str(broker.folder / "stranger.crt")}):
-        until(lambda: "certificate is not trusted" in caplog.text)
-    strange = {"certificate": str(broker.folder / "stranger.crt"), "key": str(broker.folder / "stranger.key")}
-    with publishing(here, broker.secure, **tls | strange):
-        until(lambda: "tried again" in caplog.text.split("not trusted")[1])
-        time.sleep(1.0)
-        assert ear.last("yard/availability") == "offline"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"ca": "stranger.crt"}, "its certificate is not trusted"),
+        ({"ca": "", "certificate": "", "key": ""}, "its certificate is not trusted"),
+        ({"expired": "yes"}, "its certificate is not trusted: certificate has expired (mqtt.ca)"),
+        ({"certificate": "", "key": ""}, "mqtt.certificate"),
+        ({"certificate": "stranger.crt", "key": "stranger.key"}, "mqtt.certificate"),
+        ({"certificate": "old-client.crt", "key": "old-client.key"}, "mqtt.certificate"),
+    ],
+    ids=["strange broker", "authority not named", "expired", "no own", "strange own", "own expired"],
+)
+def test_certificates_that_will_not_do_are_said_once(
+    here: Yard, broker: Mosquitto, ear: Ear, caplog: pytest.LogCaptureFixture, more: dict[str, str], said: str
+) -> None:
+    files = {name: file for name, file in more.items() if name != "expired"}
+    with publishing(here, broker.expired if "expired" in more else broker.secure, **secure(broker, **files)):
+        until(lambda: "tried again" in caplog.text)
+        time.sleep(4.0)
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert ear.of("yard/availability") == []
 
 
 def test_a_wrong_password_is_said_once_and_tried_slowly(
@@ -72,6 +93,38 @@ def test_a_wrong_password_is_said_once_and_tried_slowly(
     ).read_text().count("not authorised")
     assert tries <= 4
     assert event in here.events()
+
+
+NONSENSE: list[tuple[str, bytes]] = [
+    ("UTF-8", b"\xff\x00\xfe"),
+    ("1000000 bytes", b"x" * 1_000_000),
+    ("no JSON", b'{"value": "armed"'),
+    ("no JSON", b"{" * 2000),
+    ("plain value", b'{"value": ["armed"]}'),
+    ("control characters", b"armed\x00"),
+    ("there is no such mode", b"attack"),
+    ("is no time", b'{"value": "armed", "sent": "yesterday"}'),
+    ("ago", b'{"value": "armed", "sent": "2026-01-01T00:00:00Z"}'),
+    ("from now", b'{"value": "armed", "sent": 4102444800}'),
+    ("heard before", b'{"value": "observe", "id": "one"}'),
+]
+
+
+def test_commands_that_are_nonsense_are_answered_and_nothing_more(here: Yard, broker: Mosquitto, ear: Ear) -> None:
+    with publishing(here, broker.port, **access(broker)):
+        until(lambda: ear.last("yard/availability") == "online")
+        ear.say("yard/mode/set", b'{"value": "observe", "id": "one"}')
+        for topic in ("yard/nonsense/set", "yard/mode/set/more", "yard/event/set", "other/mode/set", "yard/mode"):
+            ear.say(topic, "armed")  # nobody hears these
+        for n, (why, payload) in enumerate(NONSENSE):
+            ear.say("yard/mode/set", payload)
+            until(lambda n=n: len(ear.of("yard/result")) == n + 2)  # type: ignore[misc]
+            answer = ear.of("yard/result")[-1].json
+            assert (answer["ok"], answer["command"]) == (False, "mode/set")
+            assert why in answer["answer"]
+            time.sleep(0.8)  # slower than a flood
+        assert [arguments for _, _, arguments in here.commands] == [{"mode": "observe"}, {"mode": "attack"}]
+    assert {contract.wrong("result", message.payload) for message in ear.of("yard/result")} == {""}
 
 
 def test_what_the_broker_refuses_is_set_aside(here: Yard, broker: Mosquitto, ear: Ear) -> None:
