@@ -52,7 +52,9 @@ if [ -z "$port" ]; then
     esac
 fi
 [ -e "$port" ] || refuse "there is no $port; is the Pico plugged in?"
-[ -r "$port" ] && [ -w "$port" ] || refuse "$port: permission denied; \`sudo usermod -aG dialout \$USER\`, log in again"
+if ! [ -r "$port" ] || ! [ -w "$port" ]; then
+    refuse "$port: permission denied; \`sudo usermod -aG dialout \$USER\`, log in again"
+fi
 if command -v flock >/dev/null && ! flock -n "$port" true; then
     refuse "$port is in use; stop gander (or the terminal) that has it, then again"
 fi

@@ -15,7 +15,7 @@
 set -eu
 umask 022
 
-here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 root=${GANDER_ROOT:-} # a tree to look at instead of this machine's, in a dry run
 dry='' start=yes wheels='' camera='' verb=install
 changes=0 units_changed='' must_reboot=''

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +13,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
+from edge import state_check
 from edge.bundle import Bundle
 from edge.catalogue import ENTRIES, Entry, find
 from edge.catalogue import fetch as fetch_files
@@ -51,7 +55,8 @@ def import_(
         return
     with tempfile.TemporaryDirectory(prefix="gander-import-") as scratch:
         path, bundle = import_tflite(tflite, labels, key=key, out=Path(scratch), name=name, overrides=wanted)
-        answer = command(chosen, folder, "install", path=str(path))
+        with _within_reach(folder, path) as there:
+            answer = command(chosen, folder, "install", path=str(there))
     _imported(bundle, f"{answer}; `gander bundle promote {bundle.name}` makes it champion", as_json)
 
 
@@ -140,7 +145,8 @@ def list_(config: ConfigOption = None, state: StateOption = None, as_json: JsonO
 def install(file: Path, config: ConfigOption = None, state: StateOption = None) -> None:
     """Verify a bundle, try it, and keep it. It does nothing until it is promoted."""
     chosen, folder = home(config, state)
-    say(command(chosen, folder, "install", path=str(file.absolute())))
+    with _within_reach(folder, file) as there:
+        say(command(chosen, folder, "install", path=str(there)))
 
 
 @app.command()
@@ -163,7 +169,8 @@ def rollback(config: ConfigOption = None, state: StateOption = None) -> None:
 def trust(key: Path, config: ConfigOption = None, state: StateOption = None) -> None:
     """Accept bundles signed by the owner of this public key from now on."""
     chosen, folder = home(config, state)
-    say(command(chosen, folder, "trust", path=str(key.absolute())))
+    with _within_reach(folder, key) as there:
+        say(command(chosen, folder, "trust", path=str(there)))
 
 
 @app.command()
@@ -186,9 +193,27 @@ def fetch(
         tflite, labels = _fetch(entry, Path(scratch), source)
         wanted = Overrides(kinds=entry.kinds)
         path, bundle = import_tflite(tflite, labels, key=key, out=file or Path(scratch), name=name, overrides=wanted)
-        answer = f"written to {path}" if file else command(chosen, folder, "install", path=str(path))
+        with _within_reach(folder, path) as there:
+            answer = f"written to {path}" if file else command(chosen, folder, "install", path=str(there))
     say(entry.notes)
     _imported(bundle, answer if file else f"{answer}; `gander bundle promote {name}` makes it champion", False)
+
+
+@contextmanager
+def _within_reach(state: Path, file: Path) -> Iterator[Path]:
+    """A copy in the state directory: a daemon of another user sees neither homes nor temporary files of others."""
+    if not state_check.taken(state):
+        yield file.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="given-", dir=state) as scratch:
+        Path(scratch).chmod(0o2750)
+        copy = Path(scratch) / file.name
+        try:
+            shutil.copyfile(file, copy)
+        except OSError as error:
+            raise Refused(f"{file}: cannot be read: {error.strerror}") from None
+        copy.chmod(0o640)
+        yield copy
 
 
 def _fetch(entry: Entry, scratch: Path, source: Path | None) -> tuple[Path, Path]:

@@ -3,7 +3,7 @@
 
 opt=/opt/gander
 releases=$opt/releases
-parts="edge firmware systemd deploy requirements.txt"
+parts="edge firmware systemd deploy requirements.txt README.md"
 
 # VERSION-CONTENT: the same files are the same release, whenever they are installed.
 release_name() {
@@ -58,12 +58,15 @@ code() {
     there=$releases/$release
     library=$("$there/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || return 1
     install -d -m 755 "$there/share"
-    copy "$library" edge firmware && copy "$there/share" systemd deploy edge/__init__.py requirements.txt || return 1
+    copy "$library" edge firmware && copy "$there/share" systemd deploy requirements.txt README.md || return 1
+    # Not by -m: that would run what lies in the folder one is in.
+    printf '#!%s\nfrom edge.cli import main\n\nmain()\n' "$there/bin/python" >"$there/bin/gander" || return 1
+    chmod 755 "$there/bin/gander" || return 1
     "$there/bin/python" -m compileall -q "$library/edge" "$library/firmware" || return 1
-    # Both must start, beside what apt brought.
-    "$there/bin/python" -m edge.cli --version >/dev/null || return 1
+    # All of it must load, beside what apt brought; else the release before stays.
+    "$there/bin/python" -P -c 'import edge.app, edge.publish' && "$there/bin/gander" --version >/dev/null || return 1
     if installed python3-picamera2; then
-        "$there/bin/python" -c 'import picamera2, lgpio, edge.app' || return 1
+        "$there/bin/python" -c 'import picamera2, lgpio' || return 1
     fi
     sync
     date >"$there/complete"

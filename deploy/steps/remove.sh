@@ -2,21 +2,27 @@
 # Removes the program; what is the owner's only when asked for by name, and answered.
 
 uninstall() {
+    run "stop everything" stop_all
     for file in "$root$units"/gander*.*; do
         if [ -f "$file" ]; then
-            run "stop and remove $(basename "$file")" drop_unit "$(basename "$file")"
+            run "remove $(basename "$file")" drop_unit "$(basename "$file")"
         fi
     done
-    for file in $command $opt /etc/systemd/journald.conf.d/50-gander.conf /etc/systemd/system.conf.d/50-gander.conf \
-        /etc/tmpfiles.d/gander.conf /etc/sysusers.d/gander.conf; do
+    for file in $command $opt /etc/systemd/journald.conf.d/50-gander.conf /etc/systemd/system.conf.d/50-gander.conf; do
         [ ! -e "$root$file" ] || run "remove $file" rm -rf "$file"
     done
     if [ -z "$dry" ] && running_systemd; then
-        systemctl daemon-reload
+        reload
     fi
     if [ "$verb" = uninstall ]; then
         say "kept: $state (journal, pictures, models, keys), $etc (configuration, secrets), the users; --purge removes them"
         [ ! -e "$root$boot.before-gander" ] || say "kept: dtparam=strict_gpiod in $boot"
+    fi
+}
+
+stop_all() {
+    if running_systemd; then
+        systemctl stop 'gander-*' gander.target # also gander-watch@NAME
     fi
 }
 
@@ -27,10 +33,10 @@ purge() {
         [ "$answer" = yes ] || refuse "nothing was removed"
     fi
     uninstall
-    for folder in $state $etc; do
+    for folder in $state "$state"-* /var/log/gander $etc; do
         [ ! -d "$root$folder" ] || run "remove $folder" rm -rf "$folder"
     done
-    for user in gander-watch gander-publish; do
+    for user in $users; do
         ! has passwd "$user" || run "remove user $user" userdel "$user"
     done
     ! has group gander || run "remove group gander" groupdel gander

@@ -39,7 +39,7 @@ put() {
 }
 
 put_now() {
-    install -d -m 755 "$(dirname "$1")" &&
+    mkdir -p "$(dirname "$1")" &&
         (umask 077 && printf '%s' "$text" >"$1.new") &&
         chown "$3" "$1.new" &&
         chmod "$2" "$1.new" &&

@@ -7,6 +7,10 @@ command=/usr/local/bin/gander
 
 settings() {
     folder $etc 750 root:gander
+    # Only root reads them; systemd hands each unit its own.
+    folder $etc/secrets 700 root:root
+    folder $etc/secrets/watch 700 root:root
+    folder $etc/secrets/publish 700 root:root
     # setgid: what any of us makes there belongs to the group.
     folder $state 2770 gander-watch:gander
     if [ ! -e "$root$etc/gander.toml" ]; then

@@ -2,6 +2,7 @@
 # What the system brings: which one it is, its packages, the users, the boot settings.
 
 boot=/boot/firmware/config.txt
+users="gander-watch gander-publish gander-reboot"
 
 # The value of a key in os-release.
 release_says() {
@@ -56,7 +57,7 @@ apt_install() {
 
 people() {
     has group gander || run "make group gander" groupadd --system gander
-    for user in gander-watch gander-publish; do
+    for user in $users; do
         has passwd "$user" || run "make user $user" useradd --system --gid gander --home-dir /var/lib/gander \
             --no-create-home --shell /usr/sbin/nologin "$user"
     done

@@ -16,10 +16,8 @@ unit_source() {
 place() {
     case $1 in
     *.service | *.target | *.timer | *.path | *.socket | *.slice) echo "$units/$1" ;;
-    *journald*.conf) echo "/etc/systemd/journald.conf.d/50-gander.conf" ;;
-    *tmpfiles*.conf) echo "/etc/tmpfiles.d/gander.conf" ;;
-    *sysusers*.conf) echo "/etc/sysusers.d/gander.conf" ;;
-    *watchdog*.conf | *system*.conf) echo "/etc/systemd/system.conf.d/50-gander.conf" ;;
+    journald.conf) echo "/etc/systemd/journald.conf.d/50-gander.conf" ;;
+    system.conf) echo "/etc/systemd/system.conf.d/50-gander.conf" ;;
     esac
 }
 
@@ -83,13 +81,8 @@ start_units() {
 
 # Limits of the log and the hardware watchdog hold at once, too.
 reload() {
-    systemctl daemon-reload
-    if [ -e /etc/systemd/journald.conf.d/50-gander.conf ]; then
-        systemctl try-restart systemd-journald.service
-    fi
-    if [ -e /etc/tmpfiles.d/gander.conf ]; then
-        systemd-tmpfiles --create /etc/tmpfiles.d/gander.conf
-    fi
+    systemctl daemon-reexec
+    systemctl try-restart systemd-journald.service
 }
 
 # Until the first picture is there, or a minute and a half is over: a camera may be missing, which doctor says.
