@@ -218,7 +218,12 @@ def _channels(text: str) -> list[dict[str, Any]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0 when the host ended or a signal came, 2 with one line on standard error when there are no pins."""
+    """Exit status 0 when the host ended or a signal came, 2 with one line on standard error when there are no pins.
+
+    Also 0 for an `@FILE` that is not there: no guard was started, so nothing is to be turned off.
+    """
+    if arguments and arguments[0].startswith("@") and not Path(arguments[0][1:]).exists():
+        return 0
     from gpiozero import GPIOZeroError
 
     try:

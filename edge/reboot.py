@@ -1,16 +1,15 @@
 """Decides on a reboot: exit status 0 lets systemd reboot (see systemd/gander-reboot.service), 1 refuses.
 
-`python -m edge.reboot --request GLOB --kept FILE`. Run by systemd in place of a unit that failed, it reads the
-environment's MONITOR_ variables instead of the request. It imports little, and needs no rights.
+`python -m edge.reboot --request GLOB [--kept FILE]`. It imports little, and needs no rights.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,10 +18,14 @@ from edge.atomic import write_atomically
 from edge.clock import boot_id
 from edge.errors import Refused
 
+log = logging.getLogger(__name__)
+
+KEPT = Path("/var/lib/gander-reboot/reboots.jsonl")
+TOLD = "reboots.told"
+"""In the state directory: when the last reboot was of which the journal tells."""
 APART, IN_ALL, MOST = timedelta(hours=6), timedelta(days=7), 3
 _KEPT = 20  # lines
 _LONGEST = 200  # characters of a reason
-_MISTAKE = "2"  # the exit status for refused input
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +37,11 @@ class Reboot:
     why: str
 
 
-def wanted(request: str, environment: Mapping[str, str]) -> str:
+def wanted(request: str) -> str:
     """Why a reboot is wanted, one line; of the files that `request` matches the newest says so.
 
-    Raises `Refused` where nobody wants it, or it would mend nothing.
+    Raises `Refused` where nobody wants it.
     """
-    unit = environment.get("MONITOR_UNIT")
-    if unit:
-        result, status = environment.get("MONITOR_SERVICE_RESULT", ""), environment.get("MONITOR_EXIT_STATUS", "")
-        if result != "start-limit-hit":
-            raise Refused(f"{unit} failed ({result}), but not again and again")
-        if status == _MISTAKE:
-            raise Refused(f"{unit} refuses what it was told, as its log says; no reboot mends that")
-        return f"{unit} fails again and again"
     try:
         newest = max(Path("/").glob(request.lstrip("/")), key=lambda path: path.stat().st_mtime)
         with newest.open(encoding="utf-8", errors="replace") as file:
@@ -92,9 +87,9 @@ def read(kept: Path) -> list[Reboot]:
     return found
 
 
-def decide(request: str, kept: Path, environment: Mapping[str, str]) -> str:
+def decide(request: str, kept: Path) -> str:
     """Why the machine may be rebooted; that is kept before it happens. Raises `Refused`, `OSError`."""
-    why, past, now = wanted(request, environment), read(kept), datetime.now(UTC)
+    why, past, now = wanted(request), read(kept), datetime.now(UTC)
     refusal = against(past, now, boot_id())
     if refusal:
         raise Refused(f"wanted, because {why}; but {refusal}")
@@ -104,14 +99,28 @@ def decide(request: str, kept: Path, environment: Mapping[str, str]) -> str:
     return why
 
 
+def tell(told: Path, say: Callable[[list[dict[str, str]]], None], kept: Path = KEPT) -> None:
+    """Say of each reboot, once, that it was done and why: nobody could before it. `told`: a file that remembers."""
+    try:
+        last = told.read_text() if told.exists() else ""
+        news = [one for one in read(kept) if one.boot and one.wall > last]
+        for one in news:
+            what = f"the machine was rebooted at {one.wall}: {one.why}"
+            say([{"what": what, "advice": "nothing, unless it comes to that again; the log says more"}])
+        if news:
+            write_atomically(told, news[-1].wall.encode(), 0o640)
+    except OSError as error:
+        log.warning("of reboots nothing can be told: %s", error)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Exit status 0: it may be; 1: refused, or the budget cannot be kept; and why, in one line."""
     parser = argparse.ArgumentParser(prog="gander-reboot")
     parser.add_argument("--request", required=True)
-    parser.add_argument("--kept", type=Path, required=True)
+    parser.add_argument("--kept", type=Path, default=KEPT)
     chosen = parser.parse_args(arguments)
     try:
-        sys.stderr.write(f"reboot: {decide(chosen.request, chosen.kept, os.environ)}\n")
+        sys.stderr.write(f"reboot: {decide(chosen.request, chosen.kept)}\n")
     except (Refused, OSError) as error:
         sys.stderr.write(f"no reboot: {error}\n")
         return 1
