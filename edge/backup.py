@@ -19,7 +19,7 @@ from typing import IO, Any
 from edge import __version__, keys
 from edge.atomic import sync
 from edge.clock import iso
-from edge.database import DELIVERIES, EVENTS, OWNER, reader
+from edge.database import DELIVERIES, EVENTS, OWNER, prepare, reader
 from edge.errors import Refused, StateError
 from edge.export import Words
 from edge.retention import FOLDER
@@ -107,6 +107,7 @@ def _copy_database(source: Path, target: Path) -> None:
         return
     with reader(source) as connection, closing(sqlite3.connect(target, isolation_level=None)) as copy:
         connection.backup(copy)
+    prepare(target)  # who updates and backs up before anything was started still has an older schema
 
 
 class _Backup:

@@ -43,9 +43,10 @@ def backup(
             "(mode 0600); keep it so"
         )
     mqtt = chosen.mqtt
-    secrets = [path for path in (mqtt.password_file, mqtt.key, *(c.credentials for c in chosen.camera)) if path]
-    if secrets:
-        say(f"passwords are not in it: keep a copy of {', '.join(dict.fromkeys(secrets))} yourself")
+    secrets = [mqtt.password_file, mqtt.key, chosen.x.credentials]
+    secrets += [camera.credentials for camera in chosen.camera] + [notify.urls_file for notify in chosen.notify]
+    if named := list(dict.fromkeys(filter(None, secrets))):
+        say(f"passwords are not in it: keep a copy of {', '.join(named)} yourself")
 
 
 @app.command()

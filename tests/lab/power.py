@@ -143,7 +143,10 @@ class Card:
     def _file(self, op: Op) -> File | None:
         """The open file of a change; by its name at first, then by its number, since names change."""
         if op.inode not in self._inodes and not op.path.endswith(" (deleted)"):
-            found = self._find(op.path)
+            folder, name = self._split(op.path)
+            if name not in folder.now:
+                folder.put(name, File())  # by a reader, who is not recorded: SQLite's log, empty
+            found = folder.now[name]
             assert isinstance(found, File), op.path
             self._inodes[op.inode] = found
         return self._inodes.get(op.inode)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edge.journal import EVENTS, reader
 from tests.lab.load import measure, table
 from tests.lab.memory import family, pss_mb, words
+from tests.lab.mosquitto import Mosquitto, arrived, broker, ear, ended, feed, place
 from tests.lab.soak import soak
+from tests.mqtt import Ear, until
 from tests.stage import command, environment, gander
 
+__all__ = ["broker", "ear"]
 pytestmark = pytest.mark.lab
 MOST_MB = 350
-HOURS = 8.0
+HOURS = 24.0
+LONG_S = 600.0
 ORDERS = 1000  # the README's figures are of 2,000: `python -m tests.lab.load STATE`
 
 
@@ -57,15 +64,33 @@ def test_two_models_and_all_processes_fit_into_memory(
     assert sum(parts.values()) < MOST_MB
 
 
-def test_eight_hours_leave_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    samples = soak(tmp_path / "models", HOURS, lambda sample: None)
+@pytest.mark.timeout(1700)
+def test_a_day_leaves_nothing_behind(
+    broker: Mosquitto, ear: Ear, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """24 hours, with what publishes beside it, to a real broker."""
+    owed: list[str] = []
+
+    @contextlib.contextmanager
+    def telling(state: Path) -> Iterator[int]:
+        with feed(state, broker.port, broker.password("dev")) as process:
+            until(lambda: place(state) is not None, LONG_S)  # it tells what comes from now on
+            yield process.pid
+            with reader(state / EVENTS) as events:
+                owed.append(events.execute("SELECT id FROM event ORDER BY place DESC LIMIT 1").fetchone()[0])
+            until(lambda: (place(state) or "") >= owed[0], LONG_S)
+            ended(process)
+
+    samples = soak(tmp_path / "models", HOURS, lambda sample: None, telling)
     settled, last = samples[len(samples) // 4], samples[-1]
     with capsys.disabled():
         sys.stdout.write(f"\nafter {settled['media_h']} h: {settled}\nafter {last['media_h']} h: {last}\n")
+        sys.stdout.write(f"{len(arrived(ear))} events reached the broker\n")
     assert last["media_h"] == pytest.approx(HOURS)
     assert last["memory_mb"] < settled["memory_mb"] + 10
     assert last["model_mb"] < settled["model_mb"] + 5
-    assert last["threads"] == settled["threads"]
-    assert last["descriptors"] == settled["descriptors"]
+    assert last["feed_mb"] < settled["feed_mb"] + 5
+    for what in ("threads", "descriptors", "feed_threads", "feed_descriptors"):
+        assert last[what] == settled[what], what
     assert last["pictures_mb"] < 12, "10 MB are allowed, and what came since the last pass"
     assert last["decoys"] == pytest.approx(settled["decoys"], rel=0.5)
