@@ -79,7 +79,7 @@ def components(there: Appliance) -> dict[str, Component]:
     """Every entity by its key, which never changes its meaning."""
     found = {"event": _event(there), **_binary_sensors(), **_sensors(), "model": _update(there)}
     if there.images:
-        found["picture"] = {"p": "image", "name": "Last visitor's picture", "image_topic": "image/last"}
+        found["picture"] = {"p": "image", "name": "Picture", "image_topic": "image/last"}
         found["picture"] |= {"content_type": "image/jpeg"}
     for camera in there.cameras:
         found[f"camera_{camera}"] = _camera(camera)
@@ -169,7 +169,7 @@ def _sensors() -> dict[str, Component]:
         },
         "score": {
             "p": "sensor",
-            "name": "Last visitor's score",
+            "name": "Score",
             "icon": "mdi:percent",
             "unit_of_measurement": "%",
             "state_topic": "visitor/last",

@@ -64,7 +64,8 @@ def install(cache: Path) -> Path:
 def _python() -> str:
     """A Python that Home Assistant runs on."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    for candidate in [*sorted(pyenv.glob("3.1[34]*/bin/python"), reverse=True), "python3.13", "python3.14", "python3"]:
+    older, newer = (sorted(pyenv.glob(f"{version}*/bin/python"), reverse=True) for version in ("3.13", "3.14"))
+    for candidate in [*older, "python3.13", *newer, "python3.14", "python3"]:
         try:
             answer = subprocess.run(
                 [candidate, "-c", "import sys, venv, ensurepip; print(sys.version_info >= (3, 13))"],
