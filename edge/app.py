@@ -23,6 +23,7 @@ from edge.actuators.guard import Guard
 from edge.actuators.serial import find
 from edge.bundle import Bundle
 from edge.capture import Cameras, Capture
+from edge.card import Card
 from edge.climb import Climber
 from edge.clock import Clock, Ids, LiveClock, ReplayClock
 from edge.commands import handlers
@@ -33,6 +34,7 @@ from edge.frames import FrameSource, open_source
 from edge.health import disk, problems, temperature
 from edge.journal import Journal
 from edge.latency import Latencies
+from edge.lens import Lenses
 from edge.lineup import TRUSTED, Lineup, threads, trusted
 from edge.media import Media
 from edge.model_store import ModelStore
@@ -43,6 +45,7 @@ from edge.past import past
 from edge.policy import History, Policy
 from edge.preprocess import square_crop
 from edge.queues import Queues
+from edge.reboot import TOLD, tell
 from edge.record import Record
 from edge.rendezvous import Rendezvous
 from edge.retention import prune
@@ -226,6 +229,8 @@ class Appliance:
     started_ns: int
     queues: Queues
     climber: Climber
+    lenses: Lenses
+    card: Card
 
     def status(self) -> dict[str, Any]:
         """How it is, for `gander status`, the live view and the feed."""
@@ -240,7 +245,9 @@ class Appliance:
             "mode": settings.mode.value,
             "paused": self.owner.paused(),
             "source": ", ".join(camera.shown for camera in desk.config.camera),
-            "cameras": [capture.status() for capture in watch.cameras.captures],
+            "cameras": [
+                capture.status() | {"lens": self.lenses.status(capture.camera.id)} for capture in watch.cameras.captures
+            ],
             "ladder": self.climber.status(),
             "frames": watch.frames,
             "dropped": watch.cameras.dropped,
@@ -266,6 +273,7 @@ class Appliance:
             "visitors_untold": desk.record.untold,
             "visitors_discarded": sum(visits.discarded for visits in brain.visits.values()),
             "disk": disk(desk.state),
+            "card": self.card.facts(),
             "temperature": temperature(),
             "publishers": self.queues.facts(),
             "latency_ms": desk.latencies.summary(),
@@ -274,7 +282,10 @@ class Appliance:
 
     def look(self) -> dict[str, Any]:
         """Look how it is, and do what that calls for; every few seconds, by one thread."""
-        self.climber.look({capture.camera.id: capture.delivered for capture in self.watch.cameras.captures})
+        captures = self.watch.cameras.captures
+        self.climber.look({capture.camera.id: capture.delivered for capture in captures})
+        newest = {capture.camera.id: capture.newest for capture in captures}
+        self.lenses.look(newest, time.monotonic(), self.desk.clock.known())
         return self.status()
 
     def take_over(self, champion: Bundle) -> None:
@@ -338,13 +349,16 @@ def appliance(config: Config, state: Path, listen: Listener | None = None) -> It
         )
         stack.callback(lambda: watch.brain.close())
         stack.enter_context(watch.cameras)
-        whole = Appliance(made, owner, watch, time.monotonic_ns(), Queues(state), climber)
+        lenses = Lenses([c for c, source in zip(config.camera, sources, strict=True) if source.live], state)
+        stack.callback(lenses.save)
+        whole = Appliance(made, owner, watch, time.monotonic_ns(), Queues(state), climber, lenses, Card(state))
 
         def look() -> dict[str, Any]:
             facts = whole.look()
             service.status(in_a_line(facts))
             return facts
 
+        tell(state / TOLD, made.record.health)
         rounds = Rounds(look, made.record.health, known=last_told(state))
         stack.callback(rounds.close)
         commands = handlers(owner, made.store, whole.take_over, made.media.prune, whole.test_fire)

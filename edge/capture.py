@@ -80,11 +80,6 @@ class Capture:
     def stopping(self) -> bool:
         return self._stopping.is_set()
 
-    @property
-    def live(self) -> bool:
-        """Whether it is a camera, not something recorded or rendered."""
-        return self._source.live
-
     def status(self) -> dict[str, Any]:
         """How the camera is, for `gander status`. `silent_s`: seconds since its last frame was taken up."""
         return {

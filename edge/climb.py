@@ -28,7 +28,10 @@ Problems = list[dict[str, str]]
 
 
 class Climber:
-    """For one thread; `check` and `status` for any. Does nothing where nobody would start this process again."""
+    """For one thread; `check` and `status` for any. Does nothing where nobody would start this process again.
+
+    That is where `config.service` says so: systemd, or another that is named in the configuration.
+    """
 
     def __init__(
         self,
@@ -45,7 +48,7 @@ class Climber:
         self._runtime = Path(runtime) if runtime else None
         self._ladder: Ladder | None = None
         self._end = ""
-        if now and is_service(config):
+        if now and config.service:
             rules = Rules(config.climb_after_s, config.restarts, config.reboots)
             self._kept = load(self._path, now)
             self._ladder = Ladder(rules, self._kept, now, local, reboots=self._runtime is not None)
@@ -111,11 +114,6 @@ class Climber:
     def _save(self, past: Past) -> None:
         write_atomically(self._path, json.dumps(asdict(past)).encode(), 0o640)
         self._kept = past
-
-
-def is_service(config: HealthConfig) -> bool:
-    """Whether somebody starts this process again when it ends."""
-    return config.service or bool(os.environ.get("NOTIFY_SOCKET"))
 
 
 def load(path: Path, now: Uptime) -> Past:
