@@ -178,6 +178,9 @@ def status_table(status: Mapping[str, Any]) -> Table:
         counts = f"{camera['frames']} frames, {camera['dropped']} dropped"
         counts += f", opened again {camera['reopened']} times" if camera["reopened"] else ""
         trouble = f"; NO PICTURE: {camera['trouble']}" if camera["trouble"] else ""
+        counts += {"grey": ", sees no colour (infrared?)"}.get(camera["lens"].get("sees", ""), "")
+        if sharp := camera["lens"].get("sharpness"):
+            counts += f", sharpness {sharp:.0%} of the usual"
         table.add_row(f"camera {camera['id']}", f"{camera['source']}, {counts}{trouble}")
     ladder = status["ladder"]
     if ladder["restarts"] or ladder["reboots"]:
