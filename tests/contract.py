@@ -31,6 +31,12 @@ def schema(file: str) -> dict[str, Any]:
 
 
 @cache
+def reader(file: str) -> Draft202012Validator:
+    """As published: what is not documented is nobody's business."""
+    return Draft202012Validator(schema(file))
+
+
+@cache
 def validator(file: str) -> Draft202012Validator:
     """As for a reader, but nothing may be there that is not documented."""
     return Draft202012Validator(_strict(schema(file)), format_checker=FormatChecker())
