@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from edge import controller_check, feed_check, machine, state_check
+from edge import card, controller_check, feed_check, machine, state_check
 from edge.config import CameraConfig, Config
 from edge.control import ask
 from edge.errors import GanderError, NotRunning
@@ -175,6 +175,7 @@ def _running(status: Mapping[str, Any]) -> Iterator[Finding]:
     for camera in status["cameras"]:
         if not camera["trouble"]:
             yield Finding("ok", f"camera {camera['id']}", f"{camera['source']}: {camera['frames']} pictures")
+    yield from card.findings(status["card"])
     yield state_check.mode_found(status["mode"])
 
 

@@ -24,6 +24,7 @@ from edge.atomic import make_folder, write_atomically
 from edge.books import open_books
 from edge.clock import Clock, Ids, LiveClock, iso
 from edge.config import MediaConfig
+from edge.dating import MEND, Dating
 from edge.decoy import ROLE, Decoys, content
 from edge.errors import StateError
 from edge.journal import Journal
@@ -93,6 +94,7 @@ class Media:
         self._ids, self._patient, self._clock = ids, patient, clock or LiveClock()
         self._kept: dict[str, int] = {}
         self._people, self._begun = People(person_hold_s), deque[Stay](maxlen=64)
+        self._dating = Dating(self._clock)
         self._decoys = Decoys(state, config.decoy_mb * 10**6)
         self._retention = Retention(state, config, journal_days, journal, self._decoys, self._clock)
         self._turn = threading.Lock()  # of the card: the thread's, or a command's
@@ -152,6 +154,7 @@ class Media:
         """
         if not self._turn.acquire(timeout=_COMMAND_S):
             raise StateError(f"{self._folder}: the card does not answer; try again later")
+        self._mend()
         self._turn.release()
         try:
             return str(self._retention.prune(_COMMAND_S, self._turn))
@@ -194,6 +197,7 @@ class Media:
                     return
                 work = partial(self._carry_out, item)
             with self._turn:
+                self._mend()
                 self._attempt(work)
             self._flag()
 
@@ -248,6 +252,13 @@ class Media:
                 return  # the journal is full: later
             self._begun.popleft()
 
+    def _mend(self) -> None:
+        """Within a turn, before anything is deleted: pictures from before the clock was set get their right time."""
+        while due := self._dating.due():
+            if not self._journal.write(MEND, *due, precious=True):
+                return
+            self._dating.mended()
+
     def _tidy(self) -> None:
         """One slice of what is due. When all is done, see whether there is room for the next picture."""
         if self._retention.turn():
@@ -292,6 +303,7 @@ class Media:
                     (self._folder / row[1]).unlink()
                 raise StateError("the journal has no room for it (card too slow or full)")
             del rows[0]
+        self._dating.taken(frame.camera, frame.wall)
         self._problem = ""
 
     def _show(self, shown: _Shown) -> None:

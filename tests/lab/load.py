@@ -26,11 +26,14 @@ from typing import IO, Any
 
 from edge.app import Appliance, desk
 from edge.bench import Scene, lifted, play
+from edge.card import Card
+from edge.climb import Climber
 from edge.clock import Ids, LiveClock
 from edge.config_file import load
 from edge.control import SOCKET, Control
 from edge.journal import EVENTS, Journal
 from edge.latency import percentiles
+from edge.lens import Lenses
 from edge.owner import Owner
 from edge.queues import Queues
 from edge.values import Event
@@ -141,7 +144,10 @@ def serve(state: Path, models: Path, champion: str, settings: list[str]) -> None
 
                 def serving(watch: Any) -> None:
                     nonlocal control
-                    whole = Appliance(made, owner, watch, time.monotonic_ns(), Queues(state))
+                    climber = Climber(config.health, state, (), made.record.health, made.journal.settle)
+                    whole = Appliance(
+                        made, owner, watch, time.monotonic_ns(), Queues(state), climber, Lenses([], state), Card(state)
+                    )
                     control = control or Control(state / SOCKET, {"status": lambda who: whole.status()})
 
                 scene = Scene(FPS, (int(line) - len(overhead)) / FPS * 16 / 12 + 1.0, moving=True)
