@@ -50,7 +50,8 @@ options() {
         shift
     done
     case $camera in
-    *[\"\\]*) refuse "--camera $camera: no quotes and no backslashes" ;;
+    *[\"\\]* | *[[:cntrl:]]*) refuse "--camera: no quotes and no backslashes" ;;
+    *://*:*@*) refuse "--camera: no password here; put it in a file, and name that as credentials in gander.toml" ;;
     esac
     if [ -n "$wheels" ]; then
         wheels=$(CDPATH='' cd -- "$wheels" 2>/dev/null && pwd) || refuse "--wheels: no such folder"

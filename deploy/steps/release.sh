@@ -36,13 +36,37 @@ environment() {
 
 python_packages() {
     python=$releases/$release/bin/python
-    numpy_of_apt >"$releases/$release/constraints.txt"
+    numpy_of_apt >"$releases/$release/constraints.txt" || return 1
+    if same_packages "$opt/current" "$releases/$release"; then
+        linked "$opt/current" "$releases/$release"
+        return
+    fi
     set -- --quiet --no-input --disable-pip-version-check --no-cache-dir --only-binary :all: \
         --constraint "$releases/$release/constraints.txt" --requirement "$here/requirements.txt"
     if [ -n "$wheels" ]; then
         set -- "$@" --no-index --find-links "$wheels"
     fi
     "$python" -m pip install "$@"
+}
+
+# same_packages OLD NEW: wanted by the same Python, so that the card need not be written again.
+same_packages() {
+    [ -e "$1/complete" ] && cmp -s "$1/share/requirements.txt" "$here/requirements.txt" &&
+        cmp -s "$1/constraints.txt" "$2/constraints.txt" && cmp_line version "$1/pyvenv.cfg" "$2/pyvenv.cfg" &&
+        cmp_line include-system "$1/pyvenv.cfg" "$2/pyvenv.cfg"
+}
+
+cmp_line() {
+    [ "$(grep "^$1" "$2")" = "$(grep "^$1" "$3")" ]
+}
+
+# linked OLD NEW: the same files in both, which nobody changes in place; the code comes anew.
+linked() {
+    old=$(library "$1") && new=$(library "$2") && rm -rf "$new" && cp -al "$old" "$new" && rm -rf "$new/edge" "$new/firmware"
+}
+
+library() {
+    "$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 }
 
 # What apt's picamera2 was built against: another major version of numpy breaks it.
@@ -56,7 +80,7 @@ numpy_of_apt() {
 
 code() {
     there=$releases/$release
-    library=$("$there/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || return 1
+    library=$(library "$there") || return 1
     install -d -m 755 "$there/share"
     copy "$library" edge firmware && copy "$there/share" systemd deploy requirements.txt README.md || return 1
     # Not by -m: that would run what lies in the folder one is in.

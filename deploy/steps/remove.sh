@@ -22,7 +22,7 @@ uninstall() {
 
 stop_all() {
     if running_systemd; then
-        systemctl stop 'gander-*' gander.target # also gander-watch@NAME
+        systemctl stop 'gander*' # also gander-watch@NAME
     fi
 }
 
