@@ -162,7 +162,8 @@ def prepare(path: Path) -> None:
                     connection.execute(f"PRAGMA user_version = {VERSIONS[path.name]}")
                 if found:
                     log.info("%s: brought from schema %d to %d", path, found, VERSIONS[path.name])
-        path.chmod(0o660)
+        if path.stat().st_mode & 0o777 != 0o660:  # only who made it may do that
+            path.chmod(0o660)
     except (sqlite3.Error, OSError) as error:
         raise StateError(f"{path}: cannot be used: {error}") from None
 
