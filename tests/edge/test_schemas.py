@@ -114,8 +114,8 @@ def test_what_the_record_and_the_owner_tell_is_as_documented(tmp_path: Path) -> 
 
 
 def test_what_is_not_documented_is_found() -> None:
-    dropped = {"type": "dropped", "publisher": "mqtt", "count": 3, "why": "too old", "first": iso(START)}
-    good = dropped | {"last": iso(START)}
+    dropped = {"type": "dropped", "publisher": "mqtt", "count": 3, "why": "too old", "first": Ids("a").new(START)}
+    good = dropped | {"last": Ids("b").new(START)}
     assert contract.wrong("event", body(**good)) == ""
     for bad in (dropped, good | {"new": 1}, good | {"count": 0}, good | {"type": "rumour"}, good | {"last": "noon"}):
         assert contract.wrong("event", body(**bad)), bad
@@ -149,6 +149,25 @@ def test_every_topic_is_said_and_is_as_documented(tmp_path: Path) -> None:
         assert kept == {topic for topic, (_, retained) in contract.documented().items() if retained}
         ear.close()
         late.close()
+
+
+def test_that_events_were_dropped_is_said_as_documented(tmp_path: Path) -> None:
+    with yard(tmp_path, socket=False) as here, desk_broker() as port:
+        ear = Ear(port)
+        with publishing(here, port):
+            until(lambda: ear.last("yard/availability") == "offline")
+            first = here.visitor()
+            until(lambda: first in ear.events())
+        gone = [here.visitor(age_s=60) for _ in range(3)]
+        kept = [here.visitor() for _ in range(100)]
+        until(lambda: here.events()[-1] == kept[-1])
+        with publishing(here, port, most=100):
+            until(lambda: kept[-1] in ear.events() + ear.events("yard/event/late"))
+        told = [m.json for m in ear.heard if m.topic.startswith("yard/event") and m.json["type"] == "dropped"]
+        assert [(e["publisher"], e["count"], e["first"], e["last"]) for e in told] == [("mqtt", 3, gone[0], gone[-1])]
+        assert not {*gone} & {*ear.events(), *ear.events("yard/event/late")}
+        assert contract.faults(ear.heard) == []
+        ear.close()
 
 
 texts = st.sampled_from(sorted(WORDS)) | st.text(alphabet="ONofarmed last.-@/{}\t5", max_size=12) | st.text(max_size=8)
