@@ -337,6 +337,7 @@ def appliance(config: Config, state: Path, listen: Listener | None = None) -> It
         def tick() -> None:
             made.journal.check()
             climber.check()
+            rounds.check()
             pulse.beat(watch.frames)
 
         watch = line(

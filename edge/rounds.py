@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.database import EVENTS, reader
-from edge.errors import StateError
+from edge.errors import GanderError, StateError
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,11 @@ class Rounds:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._walk, name="rounds", daemon=True)
         self._thread.start()
+
+    def check(self) -> None:
+        """Raises `GanderError` when the thread is gone: nobody would climb for a stuck camera, or tell of anything."""
+        if not self._thread.is_alive():
+            raise GanderError("the rounds have ended; see the log above")
 
     def close(self) -> None:
         self._closing.set()

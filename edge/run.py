@@ -50,7 +50,9 @@ def run(config: Config, state: Path, arguments: Sequence[str], seconds: float | 
     place = _place(state)
     notes, helpers = _feed(config, arguments)
     with tempfile.TemporaryFile("w+") as said:
-        daemon = subprocess.Popen([sys.executable, "-m", "edge.cli", "watch", *arguments], stderr=said)
+        # On a desk nobody starts it again when it ends, whoever started this.
+        desk = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+        daemon = subprocess.Popen([sys.executable, "-m", "edge.cli", "watch", *arguments], stderr=said, env=desk)
         try:
             while daemon.poll() is None and (until is None or time.monotonic() < until):
                 time.sleep(_PERIOD_S)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
+from edge.errors import GanderError
 from edge.rounds import Rounds
 
 DARK = {"what": "camera cam gives no picture", "advice": "look at its cable"}
@@ -78,3 +81,11 @@ def test_one_that_is_still_there_after_the_start_is_no_news() -> None:
         assert looked.acquire(timeout=10)
     rounds.close()
     assert told == []
+
+
+def test_rounds_that_ended_are_noticed() -> None:
+    rounds = Rounds(lambda: {"problems": []}, lambda found: None, period_s=0.005)
+    rounds.check()
+    rounds.close()
+    with pytest.raises(GanderError, match="the rounds have ended"):
+        rounds.check()

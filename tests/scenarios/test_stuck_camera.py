@@ -59,9 +59,22 @@ def test_a_camera_that_hangs_is_climbed_for(state: Path, tmp_path: Path) -> None
         status = again.status()["ladder"]
         assert (status["climbs"], status["restarts"], status["reboots"]) == (True, 1, 1)
         mode.write_text("good")
-        again.wait(lambda: again.status()["frames"] > 3, 120)
+        again.wait(lambda: again.status()["cameras"][0]["lens"]["brightness"] is not None, 120)
+        assert again.status()["frames"] > 3
         assert again.process.poll() is None
     finally:
         again.process.kill()
         again.process.wait()
     assert len(json.loads((state / FILE).read_text())["reboots"]) == 1
+
+
+def test_on_a_desk_nothing_climbs_whoever_started_it(state: Path, tmp_path: Path) -> None:
+    env = environment(state, NOTIFY_SOCKET=str(tmp_path / "nobody"))
+    run = subprocess.Popen(command("run", "--source", "synthetic:empty"), env=env, stdout=subprocess.DEVNULL)
+    daemon = Daemon(run, state, state / "none")
+    try:
+        daemon.wait(daemon.running, 120)
+        assert daemon.status()["ladder"]["climbs"] is False
+    finally:
+        run.terminate()
+        run.wait(60)
