@@ -14,7 +14,7 @@ MEND = (
     "UPDATE picture SET wall = strftime('%Y-%m-%dT%H:%M:%fZ', wall, ? || ' seconds') WHERE camera = ? "
     "AND wall BETWEEN ? AND ?"
 )
-_SAME = timedelta(seconds=2)  # a clock that differs by less was not set meanwhile
+_SAME = timedelta(seconds=10)  # a clock that differs by less was not set meanwhile
 _MOST = 64  # stretches of time: cameras, each time somebody set the clock
 
 
@@ -34,12 +34,14 @@ class Dating:
     def __init__(self, clock: Clock, uptime_s: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._uptime_s = clock, uptime_s
         self._stretches: deque[_Stretch] = deque(maxlen=_MOST)
+        self._unset = False  # whether the clock ever was
 
-    def taken(self, camera: str, wall: datetime) -> None:
-        """A picture got this time."""
-        if self._clock.known():
-            return
-        zero = self._zero()
+    def taken(self, camera: str, wall: datetime, uptime_s: float) -> None:
+        """A picture that was taken at that uptime got this time."""
+        known, zero = self._clock.known(), wall.astimezone(UTC) - timedelta(seconds=uptime_s)
+        self._unset |= not known
+        if not self._unset or (known and abs(zero - self._zero()) < _SAME):
+            return  # if the clock was set since, it was saved after that, and dated before
         for number, stretch in enumerate(self._stretches):
             if stretch.camera == camera and abs(stretch.zero - zero) < _SAME:
                 whole = replace(stretch, first=min(stretch.first, wall), last=max(stretch.last, wall))
@@ -49,7 +51,10 @@ class Dating:
 
     def due(self) -> tuple[str, str, str, str] | None:
         """What `MEND` is to be carried out with now; None: nothing. `mended` says that it was."""
-        while self._stretches and self._clock.known():
+        if not self._clock.known():
+            self._unset = True
+            return None
+        while self._stretches:
             first = self._stretches[0]
             wrong = self._zero() - first.zero
             if abs(wrong) >= _SAME:

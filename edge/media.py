@@ -303,7 +303,7 @@ class Media:
                     (self._folder / row[1]).unlink()
                 raise StateError("the journal has no room for it (card too slow or full)")
             del rows[0]
-        self._dating.taken(frame.camera, frame.wall)
+        self._dating.taken(frame.camera, frame.wall, frame.taken_at_ns / 1e9)
         self._problem = ""
 
     def _show(self, shown: _Shown) -> None:

@@ -20,6 +20,7 @@ from edge.values import Action, Decision, Event, Frame, Image, Prediction, Reaso
 
 _MOST_UNANSWERED = 20  # rows of one visit about questions without an answer
 _BRIEF_S = 1.0
+_MOMENTS_AGO = timedelta(minutes=10)  # what is told happened within a visit's time
 _MOST_PULSES = 64  # whose end may still be told
 _MOST_QUESTIONS = 64  # that may still be answered
 _QUIET = (Reason.THREAT, Reason.WEAK_EVIDENCE)  # not worth an event of their own
@@ -88,6 +89,7 @@ class Record:
         self._told: dict[str, _Told] = {}
         self._questions: OrderedDict[int, _Question] = OrderedDict()
         self._pulses: OrderedDict[str, dict[str, Any]] = OrderedDict()  # by action, those that are not over
+        self._unset = not clock.known()  # or has been since the start
         self.untold = 0  # visits of nobody, too brief to tell
 
     def step(self, step: Step) -> None:
@@ -219,7 +221,7 @@ class Record:
             "type": type_,
             "node": self._node,
             "wall": iso(wall),
-            "clock_ok": self._clock.known(),
+            "clock_ok": self._dated(wall),
         }
         up = None if self._replayed else uptime()
         if up:  # what limits go by after a restart, whatever the clock did
@@ -228,6 +230,12 @@ class Record:
         self._journal.event(event)
         if self._listen:
             self._listen(event)
+
+    def _dated(self, wall: datetime) -> bool:
+        """Whether this moment is by a clock that was set: a visitor may have come before it was, and left since."""
+        known = self._clock.known()
+        self._unset |= not known
+        return known and not (self._unset and abs(self._clock.wall(0.0) - wall) > _MOMENTS_AGO)
 
     def _visit_row(self, visit: Visit, ended: str | None) -> None:
         self._journal.write(

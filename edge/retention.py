@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # it brings the pictures' library, which who only reads does 
 
 FOLDER = "pictures"
 SLICE = 200  # pictures, visits or events deleted at a time, so that saving goes on between
+_LOOKED = 5000  # files looked at in a turn, and those of one more day
+_RECENT = 2  # days
 _STRAYS = 100  # files read and entered at a time
 _MARGIN = 0.05  # of the most bytes: a full card is tidied now and then, not at every picture
 _LEAP = timedelta(days=366)  # a clock nobody set is not believed when it says that so much time has passed
@@ -125,6 +127,7 @@ class Retention:
         self._journal, self._decoys, self._clock = journal, decoys, clock
         self._days: list[str] | None = None  # folders still to be looked through; None: a pass begins
         self._slice, self._settled = slice_, True
+        self._back = 0  # days that a pass looks through; 0: all
         self._day, self.written = "", 0
         self.stock = Stock()
 
@@ -154,12 +157,17 @@ class Retention:
             first = self._days is None
             if self._days is None:
                 self._decoys.look()
-                self._days = sorted(folder.name for folder in self._folder.glob("????-??-??"))
+                # Only a crash leaves strays: the past is looked through once.
+                self._days = sorted(folder.name for folder in self._folder.glob("????-??-??"))[-self._back :]
             done = self._pictures(books, first) or self._past(books)
-            while self._settled and not done and self._days:
-                done = self._adopt(books, self._folder / self._days[-1])
+            looked = 0
+            while self._settled and not done and self._days and looked < _LOOKED:
+                done, seen = self._adopt(books, self._folder / self._days[-1])
+                looked += seen
                 if not done:
                     self._days.pop()
+                    self._back = self._back if self._days else _RECENT
+            done.unfinished = not done and bool(self._days) and self._settled
         # Rows stay where the journal cannot write: they would be chosen for ever.
         return done if self._settled or done.bytes or done.decoy_bytes else Pruned()
 
@@ -289,8 +297,11 @@ class Retention:
         if ids:
             self._journal.write(sql, json.dumps(ids))
 
-    def _adopt(self, books: Books, day: Path) -> Pruned:
-        """Pictures of one day whose rows were lost get one: nobody can know that the owner did not label them."""
+    def _adopt(self, books: Books, day: Path) -> tuple[Pruned, int]:
+        """Pictures of one day whose rows were lost get one: nobody can know that the owner did not label them.
+
+        Returns also how many files were looked at.
+        """
         done, old = Pruned(), time.time() - _YOUNG_S
         names = {path.stem: path for path in day.iterdir() if path.stat().st_mtime < old} if day.is_dir() else {}
         for name, path in names.items():
@@ -302,7 +313,7 @@ class Retention:
             where, sha256 = f"{day.name}/{names[name].name}", hashlib.sha256(data).hexdigest()
             values = name, where, sha256, len(data), "stray", None, None, wall_of(name), None, 2
             done.strays += self._journal.write(INSERT, *values)
-        return done
+        return done, len(names)
 
 
 def prune(state: Path, config: Config, journal: Journal, clock: Clock, seconds: float = 3600.0) -> str:
