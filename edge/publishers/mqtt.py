@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _PATIENCE_S = 10.0  # for the broker's acknowledgement
 _TURN_S = 0.25
 _SETTLED_S = 30.0  # a connection that lasts as long was a good one
+_KEPT_S = 5.0  # what a broker kept comes within so long of connecting
 _BORN_S = (0.5, 3.0)  # Home Assistant is told after so long: many appliances must not speak at once
 
 
@@ -149,7 +150,9 @@ class Mqtt:
     def _hear(self, heard: Heard) -> None:
         topic = heard.topic.removeprefix(self._base)
         if heard.topic == self._birth:
-            if heard.payload == b"online" and not heard.retained and not self._tell_at:  # retained: it was there before
+            # What the broker had kept tells of an old birth; later it may be one that Home Assistant has it keep.
+            old = heard.retained and heard.after_s < _KEPT_S
+            if heard.payload == b"online" and not old and not self._tell_at:
                 self._tell_at = time.monotonic() + random.uniform(*_BORN_S)
         elif self._remote and topic in payloads.COMMANDS:  # some brokers send what nobody subscribed to
             self._remote.hear(topic, heard.payload, heard.retained, heard.after_s)

@@ -370,6 +370,16 @@ def hearing(place: Place) -> Iterator[Ear]:
     ear.close()
 
 
+def test_a_birth_that_the_broker_keeps_is_heard_as_it_comes(place: Place, daemon: Daemon) -> None:
+    topic = "homeassistant/device/gander_yard/config"
+    with hearing(place) as ear:
+        ear.client.subscribe(topic, 1)
+        until(lambda: ear.of(topic), PATIENCE_S)
+        ear.client.publish("homeassistant/status", "online", qos=1, retain=True).wait_for_publish(10)
+        until(lambda: len(ear.of(topic)) == 2, PATIENCE_S)
+        ear.client.publish("homeassistant/status", b"", qos=1, retain=True).wait_for_publish(10)
+
+
 def test_away_is_seen_and_so_is_the_return(place: Place, daemon: Daemon) -> None:
     publisher = place.running[-1]
     publisher.kill()  # the broker tells its last will
