@@ -3,11 +3,7 @@
 
 uninstall() {
     run "stop everything" stop_all
-    for file in "$root$units"/gander*.*; do
-        if [ -f "$file" ]; then
-            run "remove $(basename "$file")" drop_unit "$(basename "$file")"
-        fi
-    done
+    remove_units
     for file in $command $opt /etc/systemd/journald.conf.d/50-gander.conf /etc/systemd/system.conf.d/50-gander.conf; do
         [ ! -e "$root$file" ] || run "remove $file" rm -rf "$file"
     done

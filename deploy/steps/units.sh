@@ -28,23 +28,28 @@ install_units() {
         target=$(place "$(basename "$file")")
         [ -z "$target" ] || put "$target" 644 root:root <"$file"
     done
-    for file in "$root$units"/gander*.*; do
-        name=$(basename "$file")
-        if [ -f "$file" ] && [ ! -e "$source/$name" ]; then
-            run "remove $name, which this release has not" drop_unit "$name"
-        fi
-    done
+    remove_units "$source"
     if [ "$changes" != "$before" ]; then
         units_changed=yes
     fi
     enable_units
 }
 
-drop_unit() {
-    if running_systemd; then
-        systemctl disable --now "$1" >/dev/null 2>&1 || true
-    fi
-    rm -f "$units/$1"
+# remove_units [BUT]: those of ours, but what is in the folder BUT.
+remove_units() {
+    gone=
+    for file in "$root$units"/gander*.*; do
+        name=$(basename "$file")
+        if [ -f "$file" ] && [ ! -e "${1:-/nowhere}/$name" ]; then
+            gone="$gone $name"
+        fi
+    done
+    [ -z "$gone" ] || run "remove the units$gone" drop_units
+}
+
+drop_units() {
+    # shellcheck disable=SC2086  # a list of names is meant to split
+    { ! running_systemd || systemctl stop $gone 2>/dev/null || true; } && systemctl --quiet disable $gone && cd "$units" && rm -f $gone
 }
 
 enable_units() {

@@ -90,7 +90,7 @@ def snapshot(coop: Machine) -> str:
 
 
 def events(coop: Machine, kind: str = "") -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in coop.types("gander events --limit 100000 --json").stdout.splitlines()]
+    found = [json.loads(line) for line in coop.types("gander events -n 100000 --json").stdout.splitlines()]
     return [event for event in found if "id" in event and kind in ("", event["type"])]
 
 

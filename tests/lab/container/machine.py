@@ -28,14 +28,11 @@ class Machine:
         self._mount(parts.tree)
 
     def _mount(self, tree: Path) -> None:
+        # In memory: what is below may be an overlay itself, as in many containers, and then could not be the upper one.
+        _mount("tmpfs", self._layer, "size=4g")
         for name in ("upper", "work", "root"):
-            (self._layer / name).mkdir(exist_ok=True)
-        options = f"lowerdir={tree},upperdir={self._layer}/upper,workdir={self._layer}/work"
-        done = subprocess.run(
-            ["mount", "-t", "overlay", "overlay", "-o", options, self.root], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise NotHere(f"no overlay can be mounted here: {done.stderr.strip()}")
+            (self._layer / name).mkdir()
+        _mount("overlay", self.root, f"lowerdir={tree},upperdir={self._layer}/upper,workdir={self._layer}/work")
 
     def boot(self) -> None:
         """Start it and wait until all that begins at boot has begun."""
@@ -105,4 +102,12 @@ class Machine:
             if self._nspawn.poll() is None and self.leader:
                 os.kill(self.leader, signal.SIGKILL)
                 self._nspawn.wait(60)
-        subprocess.run(["umount", "--lazy", self.root], check=False)
+        subprocess.run(["umount", "--lazy", self.root, self._layer], check=False)
+
+
+def _mount(kind: str, where: Path, options: str) -> None:
+    done = subprocess.run(
+        ["mount", "-t", kind, kind, "-o", options, where], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise NotHere(f"no {kind} can be mounted here: {done.stderr.strip()}")
