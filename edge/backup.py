@@ -105,9 +105,15 @@ def _copy_database(source: Path, target: Path) -> None:
     """
     if source.name == DELIVERIES and not source.exists():
         return
-    with reader(source) as connection, closing(sqlite3.connect(target, isolation_level=None)) as copy:
-        connection.backup(copy)
-    prepare(target)  # who updates and backs up before anything was started still has an older schema
+    try:
+        with reader(source) as connection, closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            try:
+                connection.backup(copy)
+            except sqlite3.OperationalError as error:
+                raise OSError(str(error)) from None  # of the copy's disk; nothing is wrong with the source
+        prepare(target)  # who updates and backs up before anything was started still has an older schema
+    except StateError as error:
+        raise StateError(str(error).replace(str(target), f"the copy of {source.name}")) from None
 
 
 class _Backup:

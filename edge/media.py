@@ -289,22 +289,29 @@ class Media:
             raise _Full(why)
         folder = self._folder / frame.wall.strftime("%Y-%m-%d")
         make_folder(folder)
-        rows = []
+        rows: list[tuple[Any, ...]] = []
         for kind, (id_, of, _) in images.items():
             path, data = folder / f"{id_}.jpg", coded[kind]
-            write_atomically(path, data, 0o660)
-            self._retention.saved(len(data), pictures=1)
+            try:
+                write_atomically(path, data, 0o660)
+            except OSError:  # a moment is kept whole or not at all
+                self._take_back(rows)
+                raise
             where, sha256 = str(path.relative_to(self._folder)), hashlib.sha256(data).hexdigest()
             rows.append((id_, where, sha256, len(data), kind, visit.id, of, iso(frame.wall), frame.camera))
         person = int(self._people.near(frame.camera, frame.wall))
         while rows:  # together, so that the journal writes them at once
             if not self._journal.write(INSERT, *rows[0], person):
-                for row in rows:
-                    (self._folder / row[1]).unlink()
+                self._take_back(rows)
                 raise StateError("the journal has no room for it (card too slow or full)")
             del rows[0]
+        self._retention.saved(self._size, pictures=len(images))
         self._dating.taken(frame.camera, frame.wall, frame.taken_at_ns / 1e9)
         self._problem = ""
+
+    def _take_back(self, rows: list[tuple[Any, ...]]) -> None:
+        for row in rows:
+            (self._folder / row[1]).unlink(missing_ok=True)
 
     def _show(self, shown: _Shown) -> None:
         """Keep a decoy, where there is room. It names its question, so that other models can be asked the same."""
