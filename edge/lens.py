@@ -13,7 +13,7 @@ from typing import Any
 
 from edge.atomic import write_atomically
 from edge.config import CameraConfig
-from edge.lens_past import State, Usual
+from edge.lens_past import LEARN_S, State, Usual
 from edge.lens_view import Gaze, View, shift
 from edge.values import Frame
 
@@ -27,6 +27,7 @@ _GREY, _COLOUR = 2.5, 5.0  # less colour than this: an infrared view; more: by d
 _LIT = 40.0  # brightness from which detail is judged
 _DARK, _DAYLIGHT = 16.0, 50.0
 _SOFT = 0.14  # the sharpness of what has no fine detail at all: blur of any scene comes to this
+_MOVED, _SURE = 0.04, 0.45  # a shift; two views with nothing in common come to 0.4 at most, other light to less
 _STEADY = 0.01  # an exposure that changes less is the same
 
 
@@ -43,7 +44,7 @@ class Trouble:
 TROUBLES = (
     Trouble(
         *("dark", 600.0, "sees nothing but dark, though by its past days it is light now"),
-        "is the lens covered? else its exposure is stuck: pull its plug once",
+        "is the lens covered, or a lamp off? else its exposure is stuck: pull its plug once",
     ),
     Trouble(
         *("covered", 900.0, "sees next to nothing: it is covered, fogged or iced over"),
@@ -149,9 +150,9 @@ class Lens:
             found.add("covered")
         elif sharpness.known and view.contrast > 1.0 and view.sharpness - _SOFT < 0.4 * (sharpness.value - _SOFT):
             found.add("blurred")
-        elif usual.edges_s > 7200.0:
+        elif usual.edges_s >= LEARN_S:
             moved, sure = shift(usual.edges, view.edges)
-            if moved > 0.04 and sure > 0.2:
+            if moved > _MOVED and sure > _SURE:
                 found.add("moved")
         return found
 
@@ -198,19 +199,17 @@ class Lenses:
         self._path = state / FILE
         kept = _kept(self._path)
         self._lenses = {camera.id: _lens(camera, kept.get(camera.id)) for camera in cameras}
-        self._seen: dict[str, int] = {}
         self._looked_s = -math.inf
         self._saved: tuple[float, list[str]] | None = None
 
     def look(self, newest: Mapping[str, Frame | None], now_s: float, clock_known: bool) -> None:
-        """`newest`: each camera's last frame; one seen before says nothing. At most every few seconds."""
+        """`newest`: each camera's last frame; one seen before adds nothing. At most every few seconds."""
         if now_s - self._looked_s < PERIOD_S:
             return
         self._looked_s = now_s
         for name, lens in self._lenses.items():
             frame = newest.get(name)
-            if frame is not None and frame.seq != self._seen.get(name):
-                self._seen[name] = frame.seq
+            if frame is not None:
                 lens.look(frame, frame.wall.astimezone(UTC).hour if clock_known else None)
         self._keep(now_s)
 
@@ -227,7 +226,7 @@ class Lenses:
 
     def save(self) -> None:
         """Write down what is usual. What cannot be written is learnt anew, some day."""
-        if not self._seen:
+        if not any(lens.view for lens in self._lenses.values()):
             return
         kept = {name: _json(lens) for name, lens in self._lenses.items()}
         try:
@@ -242,8 +241,8 @@ def _json(lens: Lens) -> dict[str, Any]:
 
 
 def _of(camera: CameraConfig) -> str:
-    """Another camera, or another view of it, has other habits."""
-    return f"{camera.shown} {camera.size} {camera.rotate}"
+    """Another camera, another view of it, or another limit of its exposure, has other habits."""
+    return f"{camera.shown} {camera.size} {camera.rotate} {camera.fps}"
 
 
 def _lens(camera: CameraConfig, kept: Any) -> Lens:

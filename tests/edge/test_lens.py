@@ -18,6 +18,7 @@ from edge.frames.luma import luma_of
 from edge.frames.synthetic import SyntheticSource
 from edge.health import problems
 from edge.lens import FILE, TROUBLES, Lens, Lenses
+from edge.lens_past import DAYS, Average, Usual
 from edge.lens_view import Gaze
 from edge.values import Frame, Image
 from tests.edge.test_health import but
@@ -202,10 +203,25 @@ def test_a_hen_before_the_lens_for_half_an_hour(taught: Lens, yard: Yard) -> Non
     assert [names for _, names in watch(taught, yard, DAYS_S + 9 * HOUR_S, 0.5 * HOUR_S, hen) if names] == []
 
 
+def test_what_has_nothing_in_common_is_no_shift(taught: Lens, yard: Yard) -> None:
+    """Snow on everything, leaves on the ground: only a view that is the same elsewhere has moved."""
+    leaves = np.random.default_rng(7).integers(40, 230, (SIZE[1] // 4, SIZE[0] // 4, 3), np.uint8)
+    ground = cv2.resize(leaves, SIZE, interpolation=cv2.INTER_NEAREST)
+
+    def other(image: Image) -> Image:
+        return np.asarray(cv2.addWeighted(ground, 0.9, image, 0.1, 0.0), np.uint8)
+
+    day = watch(taught, yard, DAYS_S + 8 * HOUR_S, HOUR_S, other)
+    assert [names for _, names in day if names] == []
+
+
 def test_without_a_clock_the_dark_is_no_trouble(taught: Lens, yard: Yard) -> None:
+    detail = taught.usual.detail["grey"].value
     for change in (covered, without_colour):
         night = watch(taught, yard, DAYS_S + 12 * HOUR_S, 2 * HOUR_S, change, hours=False, light=60.0)
         assert [names for _, names in night if names] == []
+        if change is covered:
+            assert taught.usual.detail["grey"].value == detail, "nothing is learnt in the dark"
 
 
 def test_dark_where_it_always_was_is_no_trouble(yard: Yard) -> None:
@@ -217,7 +233,9 @@ def test_dark_where_it_always_was_is_no_trouble(yard: Yard) -> None:
             covered(image) if not image[..., 0].astype(int).std() or (image[..., 0] == image[..., 1]).all() else image
         )
 
-    assert [names for _, names in watch(lens, yard, 0.0, DAYS_S + 5 * HOUR_S, unlit) if names] == []
+    for day in range(3):
+        night = watch(lens, yard, day * DAY_S + 18 * HOUR_S, 9 * HOUR_S, unlit)
+        assert [names for _, names in night if names] == []
 
 
 def test_what_stays_for_days_is_usual(taught: Lens, yard: Yard) -> None:
@@ -231,6 +249,20 @@ def test_a_camera_that_was_away_or_froze_the_process_has_not_been_seen(taught: L
     for hour in range(8):
         list(watch(taught, yard, begin_s + hour * HOUR_S, TURN_S, cloth))
     assert told(taught) == [], "eight pictures are no evidence for hours"
+
+
+def test_an_hour_is_known_by_its_days_and_a_habit_can_change() -> None:
+    usual, average = Usual(), Average()
+    for days in range(1, DAYS + 1):
+        assert usual.around(0) == []
+        for hour in (23, 0, 1):
+            usual.hours[hour].learn(100.0 + days, 1.0)
+    assert [one.brightness for one in usual.around(0)] == [101.5] * 3, "those beside it, over midnight too"
+    assert usual.around(None) == usual.around(1) == []
+    for value, days in ((1.0, 60), (0.5, 9)):
+        for _ in range(days * 24):
+            average.learn(value, HOUR_S)
+    assert average.value == pytest.approx(0.5, abs=0.05), "after nine days the new is usual, whatever was for sixty"
 
 
 def test_privacy_masks_are_not_judged() -> None:
@@ -274,7 +306,7 @@ def test_what_is_usual_outlives_a_restart(tmp_path: Path, taught: Lens, yard: Ya
 )
 def test_damage_is_learnt_anew(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     camera = CameraConfig(id="nest")
-    (tmp_path / FILE).write_text(damage.replace("OF", f"{camera.shown} {camera.size} {camera.rotate}"))
+    (tmp_path / FILE).write_text(damage.replace("OF", f"{camera.shown} {camera.size} {camera.rotate} {camera.fps}"))
     with caplog.at_level(logging.WARNING):
         lenses = Lenses([camera], tmp_path)
     assert lenses.status("nest")["sharpness"] is None

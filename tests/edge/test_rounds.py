@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from edge.clock import Ids
 from edge.errors import GanderError
-from edge.rounds import Rounds
+from edge.journal import Journal
+from edge.rounds import Rounds, last_told
+from edge.values import Event
+from tests.season import START
 
 DARK = {"what": "camera cam gives no picture", "advice": "look at its cable"}
 
@@ -89,3 +94,18 @@ def test_rounds_that_ended_are_noticed() -> None:
     rounds.close()
     with pytest.raises(GanderError, match="the rounds have ended"):
         rounds.check()
+
+
+def test_what_was_told_last_is_found_in_the_journal(tmp_path: Path) -> None:
+    assert last_told(tmp_path) == []
+    journal, ids = Journal(tmp_path), Ids("x")
+    told: list[tuple[str, list[dict[str, str]]]] = [("health", [DARK]), ("health", [DARK, DARK]), ("model", [])]
+    for type_, problems in told:
+        body = {"wall": "2026-01-01T12:00:00.000Z", "problems": problems}
+        journal.event(Event(ids.new(START), type_, body))
+    journal.settle()
+    assert last_told(tmp_path) == [DARK, DARK]
+    journal.event(Event(ids.new(START), "health", {"wall": "2026-01-01T12:00:00.000Z", "problems": 3}))
+    journal.settle()
+    assert last_told(tmp_path) == [], "what makes no sense is nothing"
+    journal.close()
