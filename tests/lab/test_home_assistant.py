@@ -26,7 +26,7 @@ from tests.mjpeg import camera
 from tests.mqtt import Ear, until
 from tests.stage import command, environment, gander
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]  # the first time it is installed
 
 PATIENCE_S = 120.0  # whatever else this machine does
 ENTITIES = {
