@@ -278,6 +278,10 @@ def test_privacy_masks_are_not_judged() -> None:
     assert with_mask.brightness == pytest.approx(alone.brightness, abs=3.0)
     assert with_mask.colour == pytest.approx(alone.colour, abs=6.0)
     assert with_mask.sharpness == pytest.approx(alone.sharpness, rel=0.1)
+    plain = np.full_like(image, 200)
+    plain[:, : SIZE[0] // 2] = 0
+    bare = Gaze(luma_of(plain).shape, halves).look(luma_of(plain), plain, 60.0)
+    assert (bare.contrast, bare.brightness) == (0.0, pytest.approx(200.0)), "the edge of a mask is no detail"
 
 
 def test_what_is_usual_outlives_a_restart(tmp_path: Path, taught: Lens, yard: Yard) -> None:
