@@ -70,6 +70,7 @@ install_all() {
     keep_three
     device_key
     boot_settings
+    [ -n "$dry" ] || sync # what is said to be done outlasts a power cut
     start_units
     if [ "$changes" = 0 ]; then
         say "nothing to change: $release is installed"

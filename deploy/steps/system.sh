@@ -11,7 +11,8 @@ release_says() {
 
 system_is_known() {
     name=$(release_says PRETTY_NAME)
-    arch=${GANDER_ARCH:-$(dpkg --print-architecture 2>/dev/null || uname -m)}
+    arch=$(dpkg --print-architecture 2>/dev/null || uname -m)
+    [ -z "$root" ] || arch=${GANDER_ARCH:-$arch}
     case $(release_says ID) in
     raspbian) refuse "this is a 32-bit Raspberry Pi OS; install the 64-bit one: no model can run here" ;;
     debian) ;;

@@ -174,11 +174,24 @@ def test_the_owner_gives_commands_as_himself(coop: Machine) -> None:
     assert "nothing fires until" in coop.types("gander pause 1m").stdout
     coop.until(lambda: any("pi" in json.dumps(event) for event in events(coop, "command")), "the owner is not named")
     assert "gander" in coop.run("gander", "--version").stdout, "root, too"
-    coop.types("rm -f b.tar && gander backup b.tar && test -r b.tar && tar -tf b.tar | grep -q device.key")
+    coop.types("gander backup b.tar && test -r b.tar && tar -tf b.tar | grep -q device.key")
     assert coop.types("cat /var/lib/gander/device.key", check=False).returncode, "only through what is meant for it"
     stranger = coop.run("setpriv", "--reuid=nobody", "--clear-groups", "--regid=nogroup", "ls", "/var/lib/gander",
                         check=False)  # fmt: skip
     assert stranger.returncode, "pictures are private"
+
+
+def test_a_backup_is_brought_back(coop: Machine) -> None:
+    kept = {event["id"] for event in events(coop)}
+    coop.types("gander backup c.tar")
+    assert coop.types("gander restore --force c.tar", check=False).returncode, "not while it runs"
+    coop.run("systemctl", "stop", "gander.target", WATCH)
+    coop.types("gander restore --force c.tar")
+    assert coop.sh("find /var/lib/gander ! -user gander-watch -o ! -group gander") == ""
+    coop.run("systemctl", "start", "gander.target")
+    watching(coop)
+    assert kept <= {event["id"] for event in events(coop)}
+    coop.sh("rm -r /var/lib/gander.before-*")
 
 
 def test_a_model_from_the_owners_home_is_installed_by_the_daemon(coop: Machine) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-SUITE = "bookworm"
+SUITE = os.environ.get("GANDER_LAB_SUITE", "bookworm")  # or trixie
 _PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates,sudo,openssh-server,procps,iproute2"
 _CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")
 _TOOLS = {"systemd-nspawn": "systemd-container", "debootstrap": "debootstrap", "nsenter": "util-linux"}
@@ -39,7 +39,7 @@ def built(cache: Path) -> Parts:
     if not tree.exists():
         _debootstrap(tree)
     pinned = (REPOSITORY / "requirements.txt").read_bytes()
-    wheels = folder / f"wheels-{hashlib.sha256(pinned).hexdigest()[:8]}"
+    wheels = folder / f"wheels-{SUITE}-{hashlib.sha256(pinned).hexdigest()[:8]}"
     if not wheels.exists():
         _download(tree, wheels)
     return Parts(tree, wheels)
