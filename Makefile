@@ -43,8 +43,13 @@ format: $(STAMP) ## let ruff put the code into its one form
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --quiet --fix .
 
-lab: $(STAMP_TRAINING) ## the heavy tests with real neighbours (minutes; caches outside the checkout)
+lab: $(STAMP_TRAINING) ## the heavy tests with real neighbours (minutes; caches outside the checkout); ARGS='-k install -s'
+ifdef ARGS
 	$(BIN)/python -m pytest -m lab --timeout 1800 $(ARGS)
+else
+	$(BIN)/python -m pytest -m 'lab and not alone' --timeout 1800 --durations 15 --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'lab and alone' --timeout 1800 --durations 15
+endif
 
 bench: $(STAMP) ## measure: motion, models, pipeline
 	$(BIN)/gander bench motion

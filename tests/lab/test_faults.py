@@ -11,7 +11,7 @@ from tests.beds import pico_bed
 _SLACK_S = 0.1
 _BUSY_S = 0.4  # what a busy machine may add; the figures in the README are from one that was not
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 
 @pytest.mark.timeout(400)

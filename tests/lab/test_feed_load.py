@@ -17,7 +17,8 @@ from tests.mqtt import Ear, until
 from tests.yard import Yard
 
 __all__ = ["broker", "ear", "here"]
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600), pytest.mark.parametrize("broker", [False], indirect=True)]
+ALONE = [pytest.mark.lab, pytest.mark.alone, pytest.mark.timeout(600)]
+pytestmark = [*ALONE, pytest.mark.parametrize("broker", [False], indirect=True)]
 LONG_S = 240
 EVENTS = 10_000
 TURNS = 4

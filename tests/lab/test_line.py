@@ -10,7 +10,7 @@ import pytest
 from tests.lab.compose import COMES, crow_clip
 from tests.stage import gander
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 
 def test_every_frame_of_a_threat_gives_an_order(

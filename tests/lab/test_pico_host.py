@@ -22,7 +22,7 @@ from tests.lab.pico.bridge import Bridge
 from tests.lab.pico.chip import Pico, flash
 from tests.lab.pico.parts import NotHere, built
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 LAMP = 0
 SWITCH = 22

@@ -20,7 +20,7 @@ from tests.stage import SIZE
 
 FPS = 12.0
 LEFT_S = 2.0  # how far the told end of a visit may be from the truth, on a busy machine
-pytestmark = pytest.mark.lab  # it lives on real time, and wants the machine for itself
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 
 class Yard:

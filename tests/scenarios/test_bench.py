@@ -32,6 +32,7 @@ def test_bench_motion_without_the_data(tmp_path: Path, state: Path) -> None:
 
 
 @pytest.mark.lab
+@pytest.mark.alone
 def test_bench_faults(state: Path) -> None:
     summary = gander("bench", "faults", "--runs", 1, "--json", state=state, timeout=300).summary
     assert summary["controller"] == "guard"

@@ -69,6 +69,7 @@ def test_the_daemon_acts_through_a_pico_and_tells_how_it_is(start: Callable[...,
 
 
 @pytest.mark.lab
+@pytest.mark.alone
 def test_watch_killed_in_mid_pulse_of_a_pico(start: Callable[..., Daemon], pico: PicoBed) -> None:
     daemon = start(*serial(pico), "deterrent.0.on_ms=4500", "deterrent.0.count=1")
     daemon.wait(lambda: bool(lit_s(pico.changes())))
