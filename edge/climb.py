@@ -47,7 +47,7 @@ class Climber:
         runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
         self._runtime = Path(runtime) if runtime else None
         self._ladder: Ladder | None = None
-        self._end = ""
+        self._end = self._said = ""
         if now and config.service:
             rules = Rules(config.climb_after_s, config.restarts, config.reboots)
             self._kept = load(self._path, now)
@@ -65,8 +65,11 @@ class Climber:
                 self._climb(step, ladder)
             elif self._is_stale(ladder.past):
                 self._save(ladder.past)
+            self._said = ""
         except (OSError, GanderError) as error:  # a step that cannot be remembered or told is not taken
-            log.warning("%s: %s", self._path, error)
+            if str(error) != self._said:
+                log.warning("%s: %s", self._path, error)
+            self._said = str(error)
 
     def check(self) -> None:
         """Raises `CameraStuck` once this process is to end."""

@@ -283,13 +283,16 @@ def test_budget_event_step_in_this_order(tmp_path: Path, monkeypatch: pytest.Mon
     assert (third.status()["restarts"], third.status()["reboots"]) == (1, 1)
 
 
-def test_what_cannot_be_told_or_remembered_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_told_or_remembered_is_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     told = Told()
     told.full = True
     made = climber(tmp_path, told)
     stuck(monkeypatch, made)
     made.check()
     assert made.status()["restarts"] == 0
+    assert caplog.text.count("the card is full") == 1, "said once, not at every look"
     told.full = False
     monkeypatch.setattr("edge.climb.write_atomically", _refuse)
     stuck(monkeypatch, made)
