@@ -108,7 +108,8 @@ class Ladder:
     @property
     def stuck(self) -> tuple[str, ...]:
         """Cameras that a step could mend, should they be silent."""
-        return tuple(camera for camera in self._silent_s if camera in self._local and camera in self.past.worked)
+        silent = tuple(self._silent_s)  # at once: others may ask while a camera is first seen
+        return tuple(camera for camera in silent if camera in self._local and camera in self.past.worked)
 
     @property
     def next(self) -> Step | None:
@@ -126,4 +127,4 @@ class Ladder:
 
     def _silence(self) -> float:
         """For how long nobody has delivered anything: a restart would take a camera that works away."""
-        return min(self._silent_s.values(), default=0.0)
+        return min(tuple(self._silent_s.values()), default=0.0)
