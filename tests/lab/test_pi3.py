@@ -1,6 +1,7 @@
 """The pin guard on gpiozero and lgpio, on an emulated Raspberry Pi 3, the pin read from outside the guest.
 
 Twice: with a kernel that lets released outputs go, and with one that keeps them driven, as Raspberry Pi's own do.
+Then the daemon itself, by systemd and its own unit from an SD card, on the latter.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.pi3.boot import UNARMED_PIN, Life, lived, story
+from tests.lab.pi3.card import boot_archive, made
 from tests.lab.pi3.faults import PULSE_S, Habit, drift_ms, run_both, table
 from tests.lab.pi3.levels import Level, changes, level_at, pulls
 from tests.lab.pi3.machine import PIN
@@ -31,6 +34,18 @@ def habits(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, H
     free, kept = run_both(parts, initramfs(parts, tmp_path_factory.mktemp("pi3") / "initramfs"))
     print(f"\n{table(free, kept)}")
     return {FREE: free, KEPT: kept}
+
+
+@pytest.fixture(scope="module")
+def life(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Life:
+    """The real daemon, from power-on to armed."""
+    try:
+        card = made(cache, built(cache))
+    except NotHere as reason:
+        pytest.skip(str(reason))
+    seen = lived(card, boot_archive(card, tmp_path_factory.mktemp("pi3") / "boot"))
+    print(f"\n{story(seen)}")
+    return seen
 
 
 @pytest.fixture(params=[FREE, KEPT])
@@ -139,3 +154,58 @@ def test_a_dead_kernel_leaves_the_pin_as_it_was(habit: Habit) -> None:
     """The other residue: only a watchdog of the chip's own, or a Pico, ends this pulse."""
     assert habit.seen["kernel dead"].stays
     assert habit.machine.samples[-1][2] is Level.HIGH
+
+
+def test_systemd_starts_the_daemon_by_its_own_unit(life: Life) -> None:
+    """Started means that the first picture was taken up."""
+    assert life.up["first"] == "systemd"
+    assert life.up["persist"] == "Y"
+    assert life.units["daemon ready"]["ActiveState"] == "active"
+    assert life.units["daemon ready"]["NRestarts"] == "0"
+    assert life.units["daemon ready again"]["NRestarts"] == "1", "killed, and started by systemd"
+    assert life.status["mode"] == "observe"
+    assert life.status["controller_facts"]["limits"], "the guard has said so"
+
+
+def test_no_pin_is_on_from_power_on_until_it_is_armed(life: Life) -> None:
+    """Through boot, start, a threat in view, the daemon killed and started again."""
+    assert ["suppressed", "observe"] in life.reasons, "there was a threat, and nothing but the mode held back"
+    assert not [reason for kind, reason in life.reasons if kind == "action"]
+    assert life.lit("power on", "arming") == []
+    looks = life.looks("power on", "arming")
+    assert len(looks) > 500
+    assert set(looks) == {Level.FREE, Level.LOW}, "an input at first, then held low"
+
+
+def test_the_pin_of_a_deterrent_that_is_not_enabled_is_never_touched(life: Life) -> None:
+    assert life.pins[UNARMED_PIN] == []
+
+
+def test_what_ends_a_killed_daemons_pins_leaves_them_inputs(life: Life) -> None:
+    """Before the daemon is back, `ExecStopPost=` has had them, and let go."""
+    between = [c.level for c in life.pins[PIN] if life.at("daemon killed") < c.at < life.at("daemon ready again")]
+    assert Level.FREE in between
+    assert between[-1] is Level.LOW
+
+
+def test_armed_it_fires_once_and_no_longer_than_a_pulse(life: Life) -> None:
+    """As long as ordered, or shorter where a slow emulator begins late."""
+    pulses = life.lit("arming", "test fire")
+    assert len(pulses) == 1
+    on, off = pulses[0]
+    assert 0.0 < off - on < PULSE_S + BUSY_S
+
+
+def test_all_killed_in_mid_pulse_systemd_switches_off(life: Life) -> None:
+    """The guard too, on a kernel that keeps its pins driven: what is left is the unit's `ExecStopPost=`."""
+    assert life.killed["guards"], "there was a guard to kill"
+    assert len(life.lit("test fire", "off")) == 1
+    assert len(life.lit("test fire", "all killed")) == 1, "it was on when all was killed"
+    assert level_at(life.pins[PIN], life.at("off")) is Level.FREE
+
+
+def test_nothing_is_on_through_a_reboot(life: Life) -> None:
+    """And the card kept what the daemon knew: the machine came up with systemd, and a guard held the pin again."""
+    assert life.up_again["first"] == "systemd"
+    assert life.lit("off", "held low again") == []
+    assert set(life.looks("off", "held low again")) == {Level.FREE, Level.LOW}

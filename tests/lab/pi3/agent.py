@@ -6,12 +6,10 @@ watches the pins from outside has those moments in the pins' own record.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -19,31 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from guest import Mark, say
 from playing import play
 
 from edge.config import DeterrentConfig
 
-MARK = 27
 _STRIKE_AFTER_S = 0.5
-_GET_LINE, _SET_LINE = 0xC16CB403, 0xC040B409  # the character device's GPIO_GET_LINEHANDLE, GPIOHANDLE_SET_LINE_VALUES
-_OUTPUT = 2
-
-
-class Mark:
-    """The line that says "now". By the kernel's own calls: lgpio would bring a thread, and this process forks."""
-
-    def __init__(self) -> None:
-        request = bytearray(struct.pack("<64II64s32sIi", MARK, *[0] * 63, _OUTPUT, b"", b"mark", 1, 0))
-        with Path("/dev/gpiochip0").open("rb") as chip:
-            fcntl.ioctl(chip, _GET_LINE, request)
-        self._line = struct.unpack_from("<i", request, len(request) - 4)[0]
-        self._level = 0
-
-    def turn(self) -> int:
-        """Turn the line over; returns the moment (monotonic ns)."""
-        self._level ^= 1
-        fcntl.ioctl(self._line, _SET_LINE, bytes([self._level]) + bytes(63))
-        return time.monotonic_ns()
 
 
 class Host:
@@ -93,12 +72,6 @@ class Host:
                 os.kill(pid, signal.SIGKILL)
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
-
-
-def say(event: str, /, **facts: Any) -> None:
-    line = json.dumps({"ns": time.monotonic_ns(), **facts, "event": event})
-    sys.stdout.write(f"@@ {line}\n")
-    sys.stdout.flush()
 
 
 def fault(mark: Mark, wish: dict[str, Any]) -> None:

@@ -20,6 +20,8 @@ from tests.lab.pi3.parts import Parts
 PIN = 17
 _SAMPLE_S = 0.02
 _COMMAND_LINE = "console=ttyS1,115200 rdinit=/init quiet"
+# systemd writes to its journal only, and starts no login on the console: that is the lab's.
+_SYSTEMD = "systemd.show_status=0 systemd.log_target=journal systemd.getty_auto=0 systemd.condition-needs-update=0"
 
 
 @dataclass
@@ -90,22 +92,21 @@ class Machine:
 
 
 @contextlib.contextmanager
-def started(parts: Parts, initramfs: Path, folder: Path, *, persist: bool) -> Iterator[Machine]:
-    """Power on. `persist`: released outputs stay driven, as with Raspberry Pi's own kernels."""
+def started(
+    parts: Parts, initramfs: Path, folder: Path, *, persist: bool, card: Path | None = None
+) -> Iterator[Machine]:
+    """Power on. `persist`: released outputs stay driven, as with Raspberry Pi's own kernels.
+
+    `card`: an SD card's image, which keeps what is written for as long as this machine lives, and is not changed.
+    """
     console, monitor, trace = folder / "console", folder / "monitor", folder / "trace"
-    habit = f"pinctrl_bcm2835.persist_gpio_outputs={int(persist)}"
+    line = f"{_COMMAND_LINE} {_SYSTEMD} pinctrl_bcm2835.persist_gpio_outputs={int(persist)}"
     command: list[str | Path] = [
-        *("qemu-system-aarch64", "-M", "raspi3b", "-display", "none"),
-        *("-kernel", parts.kernel, "-dtb", parts.tree, "-initrd", initramfs, "-append", f"{_COMMAND_LINE} {habit}"),
-        *(
-            "-serial",
-            "null",
-            "-serial",
-            f"unix:{console},server=on,wait=off",
-            "-monitor",
-            f"unix:{monitor},server=on,wait=off",
-            "-S",
-        ),
+        *("qemu-system-aarch64", "-M", "raspi3b", "-display", "none", "-S"),
+        *("-kernel", parts.kernel, "-dtb", parts.tree, "-initrd", initramfs, "-append", line),
+        *("-serial", "null", "-serial", f"unix:{console},server=on,wait=off"),
+        *("-monitor", f"unix:{monitor},server=on,wait=off"),
+        *(("-drive", f"file={card},if=sd,format=raw,snapshot=on") if card else ()),
         *("-msg", "timestamp=on", "-d", "trace:memory_region_ops_write", "-D", trace),
     ]
     with contextlib.ExitStack() as stack:

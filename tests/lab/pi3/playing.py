@@ -50,12 +50,13 @@ def play(deterrent: DeterrentConfig, fires: bool, told: int) -> None:
 
 
 def _fire(controller: Controller, deterrent: DeterrentConfig) -> str:
-    """Order the deterrent's pattern, again while its channel still rests from the start."""
+    """Order the deterrent's pattern. Again while its channel still rests from the start, or a busy emulator brought it
+    too late: then nothing was fired."""
     until = time.monotonic() + 20.0
     while True:
         controller.beat()
         order = Order("a", deterrent.id, deterrent.channel, deterrent.on_ms, deterrent.off_ms, deterrent.count, _NEVER)
         result = controller.fire(order).result
-        if result != "refused: rest" or time.monotonic() > until:
+        if result not in ("refused: rest", "refused: old") or time.monotonic() > until:
             return result
         time.sleep(0.05)
