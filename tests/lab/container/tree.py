@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -35,14 +36,19 @@ def built(cache: Path) -> Parts:
     _tools()
     folder = cache / "container"
     folder.mkdir(exist_ok=True)
-    tree = folder / SUITE
-    if not tree.exists():
-        _debootstrap(tree)
-    pinned = (REPOSITORY / "requirements.txt").read_bytes()
-    wheels = folder / f"wheels-{SUITE}-{hashlib.sha256(pinned).hexdigest()[:8]}"
-    if not wheels.exists():
-        _download(tree, wheels)
+    tree = folder / f"{SUITE}-{_digest(_PACKAGES.encode())}"
+    wheels = folder / f"wheels-{SUITE}-{_digest((REPOSITORY / 'requirements.txt').read_bytes())}"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs build it once
+        if not tree.exists():
+            _debootstrap(tree)
+        if not wheels.exists():
+            _download(tree, wheels)
     return Parts(tree, wheels)
+
+
+def _digest(recipe: bytes) -> str:
+    return hashlib.sha256(recipe).hexdigest()[:8]
 
 
 def _tools() -> None:
