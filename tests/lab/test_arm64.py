@@ -1,0 +1,220 @@
+"""Gander installed on Debian for arm64, Bookworm and Trixie, and a model's answers there: as on this machine.
+
+QEMU runs every program there, so this proves what is right, never how fast. Needs root, to enter a tree and to
+register QEMU for the programs in it; a cold cache takes minutes to fill.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache as once
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.bundle import read
+from edge.frames.synthetic import SyntheticSource
+from edge.preprocess import square_crop
+from tests.conftest import ROOT
+from tests.lab.arm64.tree import SUITES, NotHere, Tree, built, emulator
+from tests.stage import gander
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+
+Done = subprocess.CompletedProcess[str]
+InBoth = Callable[..., dict[str, Done]]
+
+WHO = {"hen": 1.0, "jay": 11.0, "person": 33.0}
+"""Who is to be seen in the rendered yard, and at which second."""
+SIZE = (640, 360)
+FPS = 5
+CHECKOUT = {"PYTHONPATH": "/gander", "PYTHONPYCACHEPREFIX": "/var/tmp/compiled", "GANDER_STATE": "/tmp/state"}
+# An emulator is never in time; that is no fault of what it runs.
+PATIENT = ("--set", "policy.budget_ms=10000", "--set", "models.deadline_ms=5000")
+STARTER = ROOT / "edge" / "starter" / "starter.gander"
+
+
+@pytest.fixture(scope="module")
+def trees(cache: Path) -> dict[str, Tree]:
+    try:
+        qemu = emulator()
+        with ThreadPoolExecutor(len(SUITES)) as pool:
+            made = pool.map(lambda suite: built(cache, suite, qemu), SUITES.values())
+            return dict(zip(SUITES, made, strict=True))
+    except NotHere as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of each of `WHO`, cut as a model sees it, and a folder `yard` of three seconds in which a jay comes."""
+    folder = tmp_path_factory.mktemp("arm64")
+    source = SyntheticSource("day", size=SIZE)
+    for who, moment in WHO.items():
+        box = next(box for what, box in source.truth(moment) if what == who)
+        save(folder / f"{who}.png", square_crop(source.render(moment), box))
+    (folder / "yard").mkdir()
+    for number in range(16):
+        save(folder / "yard" / f"{number:02}.png", source.render(WHO["jay"] - 3 + number / FPS))
+    return folder
+
+
+def save(path: Path, picture: Any) -> None:
+    assert cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+
+@pytest.fixture(scope="module")
+def in_both(trees: dict[str, Tree], files: Path) -> InBoth:
+    """Runs a command of this checkout in both trees at once, with a fresh state directory; the same one only once."""
+
+    @once
+    def run(*command: str) -> dict[str, Done]:
+        with ThreadPoolExecutor(len(trees)) as pool:
+            done = pool.map(lambda tree: tree.run(*command, files=files, **CHECKOUT), trees.values())
+            return dict(zip(trees, done, strict=True))
+
+    return run
+
+
+@pytest.fixture(params=SUITES)
+def suite(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def said(done: Done) -> dict[str, Any]:
+    """The last line, an object."""
+    assert done.returncode == 0, done.stderr[-3000:]
+    last: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return last
+
+
+def probed(in_both: InBoth, suite: str) -> dict[str, Any]:
+    """What `probe.py` tells; the camera's Python is asked for where the suite has it."""
+    camera = "[ ! -e /usr/lib/python3/dist-packages/libcamera ] || echo libcamera picamera2"
+    return said(in_both("sh", "-c", f"python /gander/tests/lab/arm64/probe.py $({camera})")[suite])
+
+
+def test_it_runs_beside_apts_numpy_and_keeps_what_apt_built_against_it_working(in_both: InBoth, suite: str) -> None:
+    """`numexpr` stands for Raspberry Pi OS's own `simplejpeg`: apt's, compiled against apt's numpy."""
+    found = probed(in_both, suite)
+    assert found["machine"] == "aarch64"
+    assert found["python"].startswith(SUITES[suite].python)
+    assert found["files"]["numexpr"].startswith("/usr/lib/python3/dist-packages/"), "apt's"
+    assert found["files"]["cv2"].startswith("/opt/gander/"), "the environment's"
+    assert found["sum"] == 90 * 48 * 64 * 3
+    assert max(abs(value - 90) for value in found["jpeg"]) <= 2
+    assert found["litert"] in (ROOT / "requirements.txt").read_text()
+
+
+def test_on_trixie_apts_numpy_and_libcamera_are_the_ones_in_use(in_both: InBoth) -> None:
+    found = probed(in_both, "trixie")
+    assert found["numpy"].startswith("2.")
+    assert found["files"]["numpy"].startswith("/usr/lib/python3/dist-packages/")
+    assert found["files"]["libcamera"].startswith("/usr/lib/python3/dist-packages/")
+    assert found["files"]["picamera2"].startswith("/usr/local/lib/"), "the system's Python has it, by pip"
+    assert found["opencv"].startswith("5.")
+
+
+def test_on_bookworm_numpy_stays_of_the_major_version_that_apts_is(in_both: InBoth) -> None:
+    found = probed(in_both, "bookworm")
+    assert found["numpy"].startswith("1.26.")
+    assert found["opencv"].startswith("4.")
+
+
+def test_what_pip_installed_starts_without_the_checkout(trees: dict[str, Tree], suite: str) -> None:
+    done = trees[suite].run("gander", "--version")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("gander ")
+
+
+def answers(
+    in_both: InBoth, files: Path, suite: str, bundle: tuple[Path, str], who: Sequence[str], *more: str
+) -> tuple[Any, Any]:
+    """Raw scores [n, K] of the pictures of `who`, in the tree and here; `bundle` is where it lies here and there."""
+    arguments = ("-m", "tests.lab.answers", *more)
+    theirs = said(in_both("python", *arguments, bundle[1], *(f"/files/{name}.png" for name in who))[suite])
+    command = [sys.executable, *arguments, str(bundle[0]), *(str(files / f"{name}.png") for name in who)]
+    ours = said(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False))
+    assert theirs["runtime"] == ours["runtime"]
+    return np.array(theirs["scores"]), np.array(ours["scores"])
+
+
+@pytest.mark.parametrize("kernels", [("--reference",), ()], ids=["reference", "fast"])
+def test_the_starter_says_the_same(
+    in_both: InBoth, files: Path, suite: str, kernels: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All whole numbers inside: the same to the last one by the plain kernels, to one step by the fast ones."""
+    starter = read(STARTER)
+    step = 0.0 if kernels else 0.0521  # of its output, a logit
+    theirs, ours = answers(
+        in_both, files, suite, (STARTER, f"/gander/{STARTER.relative_to(ROOT)}"), tuple(WHO), *kernels
+    )
+    told(capsys, f"{suite}, starter {kernels or 'fast'}", theirs, ours)
+    assert np.abs(theirs - ours).max() <= step + 1e-6
+    assert [starter.labels[at] for at in theirs.argmax(axis=1)] == list(WHO)
+
+
+def test_inception_says_the_same(
+    in_both: InBoth, files: Path, inception: Path, suite: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The full-size network, dynamic-range: each layer's sums are of whole numbers, what is between them is float."""
+    bundle = files / inception.name
+    bundle.write_bytes(inception.read_bytes())
+    theirs, ours = answers(in_both, files, suite, (bundle, f"/files/{inception.name}"), ("jay",))
+    told(capsys, f"{suite}, inception", theirs, ours)
+    assert np.abs(theirs - ours).max() <= 0.01
+    assert theirs.argmax() == ours.argmax()
+
+
+def told(capsys: pytest.CaptureFixture[str], what: str, theirs: Any, ours: Any) -> None:
+    with capsys.disabled():
+        print(f"\n{what}: the score that differs most differs by {np.abs(theirs - ours).max():.5f}")
+
+
+def test_the_bundle_is_verified_and_passes_its_golden_pictures(in_both: InBoth, suite: str) -> None:
+    summary = said(in_both("gander", "bundle", "verify", "starter", "--json")[suite])["summary"]
+    assert (summary["name"], summary["demo"]) == ("starter", True)
+    assert summary["golden_worst"] <= 0.01
+
+
+def test_check_config_and_doctor_find_nothing_broken(in_both: InBoth, suite: str) -> None:
+    checked = in_both("gander", "check")[suite]
+    assert checked.returncode == 0, checked.stderr
+    assert "champion starter" in checked.stdout
+    example = in_both("gander", "config", "--example")[suite]
+    assert example.returncode == 0, example.stderr
+    assert "[[camera]]" in example.stdout
+    looked = in_both("gander", "doctor", *PATIENT)[suite]
+    assert looked.returncode == 0, looked.stdout + looked.stderr
+    assert "nothing is broken" in looked.stdout
+
+
+def test_on_trixie_doctor_asks_libcamera_for_the_pis_camera(in_both: InBoth) -> None:
+    """There is none, which libcamera itself must have said: the calls reach it."""
+    looked = in_both("gander", "doctor", "--set", "camera.0.source=picamera")["trixie"]
+    assert looked.returncode == 1, looked.stdout + looked.stderr
+    assert "there is no camera 0, 0 found" in looked.stdout
+
+
+def test_a_replay_tells_the_same_story(in_both: InBoth, files: Path, suite: str, tmp_path: Path) -> None:
+    arguments = ("replay", "--fps", FPS, "--speed", "max", "--json")
+    theirs = in_both("gander", *map(str, arguments), "/files/yard")[suite]
+    assert theirs.returncode == 0, theirs.stderr
+    ours = gander(*arguments, files / "yard", state=tmp_path / "state")
+    assert ours.status == 0, ours.err
+    assert story(theirs.stdout) == story(ours.out)
+    assert [event[0] for event in story(theirs.stdout)].count("action") == 1
+
+
+def story(printed: str) -> list[tuple[object, ...]]:
+    """What must not depend on the processor: what happened to whom, when and why."""
+    events = [json.loads(line) for line in printed.splitlines()[:-1]]
+    return [(e["type"], e["reason"], e["media_time"], e["visit"]["label"], e["visit"]["kind"]) for e in events]
