@@ -16,6 +16,7 @@ from rich.text import Text
 
 from edge import editor, feed
 from edge.config_feed import XConfig
+from edge.publishers.x_text import fit
 
 if TYPE_CHECKING:
     from edge.trial import Trial
@@ -42,7 +43,7 @@ class LiveView:
         self._events.append(event)
         if event["type"] == "visit" and editor.wanted(event, self._x):
             self.posted += 1
-            self._posts.append(feed.visit_post(event, datetime.now(UTC)).text)
+            self._posts.append(fit(feed.visit_post(event, datetime.now(UTC)).text, self._x.urls))
 
     @property
     def bill(self) -> str:
@@ -177,10 +178,10 @@ def status_table(status: Mapping[str, Any]) -> Table:
     for camera in status["cameras"]:
         counts = f"{camera['frames']} frames, {camera['dropped']} dropped"
         counts += f", opened again {camera['reopened']} times" if camera["reopened"] else ""
-        trouble = f"; NO PICTURE: {camera['trouble']}" if camera["trouble"] else ""
         counts += {"grey": ", sees no colour (infrared?)"}.get(camera["lens"].get("sees", ""), "")
         if sharp := camera["lens"].get("sharpness"):
             counts += f", sharpness {sharp:.0%} of the usual"
+        trouble = f"; NO PICTURE: {camera['trouble']}" if camera["trouble"] else ""
         table.add_row(f"camera {camera['id']}", f"{camera['source']}, {counts}{trouble}")
     ladder = status["ladder"]
     if ladder["restarts"] or ladder["reboots"]:
@@ -199,6 +200,11 @@ def status_table(status: Mapping[str, Any]) -> Table:
         table.add_row(f"to {name}", _queue(queue))
     pictures = status["pictures"]
     table.add_row("pictures", f"{pictures['bytes'] / 1e6:.0f} MB kept, {pictures['dropped']} not kept")
+    if (card := status["card"])["written_day"] is not None:
+        disk = (
+            "" if card["disk_written_day"] is None else f", {card['disk_written_day'] / 1e9:.2f} GB on {card['disk']}"
+        )
+        table.add_row("written a day", f"{card['written_day'] / 1e9:.2f} GB by watch{disk}")
     table.add_row("state", status["state"])
     for problem in status["problems"]:
         table.add_row(Text("problem", style="bold red"), f"{problem['what']}: {problem['advice']}")
