@@ -47,8 +47,11 @@ lab: $(STAMP_TRAINING) ## the heavy tests with real neighbours (minutes; caches 
 ifdef ARGS
 	$(BIN)/python -m pytest -m lab --timeout 1800 $(ARGS)
 else
-	$(BIN)/python -m pytest -m 'lab and not alone' --timeout 1800 --durations 15 --numprocesses 2 --dist loadfile
+	# Two at a time, once all that they install and build is there.
+	$(BIN)/python -m pytest -m 'lab and not alone' --timeout 1800 --durations 15 --dist loadfile \
+	    --numprocesses $(if $(wildcard $(CACHE)/lab/warm),2,0)
 	$(BIN)/python -m pytest -m 'lab and alone' --timeout 1800 --durations 15
+	touch $(CACHE)/lab/warm
 endif
 
 bench: $(STAMP) ## measure: motion, models, pipeline

@@ -20,7 +20,7 @@ from tests.mqtt import Ear, until
 from tests.stage import command, environment, gander
 
 __all__ = ["broker", "ear"]
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 MOST_MB = 350
 HOURS = 24.0
 LONG_S = 600.0
