@@ -52,8 +52,7 @@ def test_a_visitor_as_it_is_told(here: Yard, port: int, ear: Ear) -> None:
         until(lambda: ear.events() == [jay])
         until(lambda: ear.last("yard/motion") == "ON" and ear.last("yard/deterrent/state") == "on")
         until(lambda: ear.last("yard/count/jay") == "1")
-        until(lambda: ear.of("yard/image/last"))
-        assert ear.of("yard/image/last")[-1].payload == b"\xff\xd8 a jay"
+        until(lambda: ear.of("yard/image/last") and ear.of("yard/image/last")[-1].payload == b"\xff\xd8 a jay")
         assert json.loads(ear.last("yard/visitor/last") or "")["name"] == "jay"
         here.status |= {"visits": [], "acting": False}
         until(lambda: ear.last("yard/motion") == "OFF" and ear.last("yard/deterrent/state") == "off")

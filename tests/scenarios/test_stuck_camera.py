@@ -7,6 +7,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from edge.climb import FILE, REQUEST
 from edge.errors import CameraStuck
 from tests.daemon import Daemon
@@ -31,6 +33,7 @@ def told(daemon: Daemon) -> list[str]:
     return [event["what"] for event in daemon.events("health")]
 
 
+@pytest.mark.lab
 def test_a_camera_that_hangs_is_climbed_for(state: Path, tmp_path: Path) -> None:
     mode, runtime = tmp_path / "mode", tmp_path / "run"
     runtime.mkdir()
