@@ -121,7 +121,7 @@ def _keeping(status: Mapping[str, Any]) -> Iterator[Problem]:
 def _publishing(status: Mapping[str, Any]) -> Iterator[Problem]:
     for name, queue in status.get("publishers", {}).items():
         if (queue["oldest_s"] or 0.0) > _LATE_S and not queue["why"]:
-            why = queue["trouble"] or "it is not reached, or `gander publish` does not run"
+            why = queue["trouble"] or "`gander publish` does not run, or rests"
             minutes = queue["oldest_s"] / 60
             yield Problem(
                 f"{name}: {queue['waiting']} wait to be told, the oldest for {minutes:.0f} minutes: {why}",

@@ -16,6 +16,8 @@ from edge.errors import StateError
 
 log = logging.getLogger(__name__)
 
+_REACHED_S = 10.0  # within this a sink that can be reached is told
+
 
 class Queues:
     """Looks at most every few seconds, whoever asks."""
@@ -67,10 +69,13 @@ def _page(deliveries: sqlite3.Connection, events: sqlite3.Connection, name: str)
         waiting = events.execute("SELECT coalesce(max(place), ?1) - ?1 FROM event", (after,)).fetchone()[0]
         first = events.execute("SELECT wall FROM event WHERE place > ? ORDER BY place LIMIT 1", (after,)).fetchone()
     age_s = (datetime.now(UTC) - datetime.fromisoformat(first[0])).total_seconds() if first else None
+    trouble = one("SELECT why FROM delivery WHERE publisher = ? AND state = 'waits'") or ""
+    if not is_people and not trouble and (age_s or 0.0) > _REACHED_S:
+        trouble = "not reached, or `gander publish` does not run"
     return {
         "waiting": waiting,
         "oldest_s": None if age_s is None else round(age_s, 1),
-        "trouble": one("SELECT why FROM delivery WHERE publisher = ? AND state = 'waits'") or "",
+        "trouble": trouble,
         "why": one(f"SELECT value FROM memo WHERE publisher = ? AND name = '{WHY}'") or "",  # noqa: S608 - no input
         "refused": one("SELECT count(*) FROM delivery WHERE publisher = ? AND state = 'refused'"),
         "dropped": one("SELECT count FROM dropped WHERE publisher = ?") or 0,

@@ -21,13 +21,14 @@ import pytest
 from edge.config import Config
 from edge.config_feed import JsonlConfig
 from edge.database import DELIVERIES
-from edge.deliveries import Deliveries
+from edge.deliveries import Deliveries, name_active
 from edge.errors import ConfigError, StateError
 from edge.journal import EVENTS
 from edge.outbox import Bounds, Outbox
 from edge.publish import publish
 from edge.publishers import Events, Later, Refused
 from edge.publishers.jsonl import Jsonl
+from edge.queues import look
 from edge.values import Event
 from tests.mqtt import until
 from tests.yard import Yard, yard
@@ -228,6 +229,22 @@ def test_nothing_is_tried_while_there_is_nobody_to_send_to(here: Yard) -> None:
     sink.there = True
     until(lambda: sink.got == [event])
     finish(outbox)
+
+
+def test_what_waits_for_a_sink_that_is_away_says_so_to_others(here: Yard) -> None:
+    sink = Sink()
+    sink.there = False
+    here.visitor(age_s=900.0)
+    outbox = run(here.state, sink)
+    name_active(here.state, ["sink"])
+    until(lambda: look(here.state).get("sink", {}).get("waiting") == 1)
+    found = look(here.state)["sink"]
+    assert found["oldest_s"] >= 900
+    assert "not reached" in found["trouble"]
+    sink.there = True
+    until(lambda: sink.got)
+    finish(outbox)
+    assert look(here.state)["sink"] == found | {"waiting": 0, "oldest_s": None, "trouble": ""}
 
 
 def test_before_there_is_a_journal_and_when_it_is_another(tmp_path: Path) -> None:
