@@ -398,6 +398,10 @@ def test_away_is_seen_and_so_is_the_return(place: Place, daemon: Daemon) -> None
     assert daemon.status()["mode"] == "armed"
     assert "unavailable" not in states(place)
     assert len(place.pushed("automation.phone")) == told, "what comes back is no news"
+    place.end(place.running[-1])
+    place.publish()  # obeys at once again, for what follows
+    until(lambda: "unavailable" not in states(place), PATIENCE_S)
+    place.shows("binary_sensor.connection", "on")
 
 
 def states(place: Place) -> set[str]:
