@@ -23,7 +23,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.config_feed import MqttConfig
 from edge.errors import ConfigError, GanderError
-from edge.publishers import Later, Refused
+from edge.publishers import Later, Refused, secret
 
 log = logging.getLogger(__name__)
 
@@ -359,21 +359,12 @@ def _published(info: paho.MQTTMessageInfo) -> bool:
 def _password(config: MqttConfig) -> str | None:
     if not config.password_file:
         return None
-    text = _secret("mqtt.password_file", Path(config.password_file))
-    return text.removesuffix("\n").removesuffix("\r")
-
-
-def _secret(name: str, path: Path) -> str:
-    """A file that not everybody may read."""
+    path = Path(config.password_file)
     try:
-        mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{name} {path}: cannot be read: {error.strerror}") from None
+        text = secret.read("mqtt.password_file", path).decode()
     except UnicodeDecodeError:
-        raise ConfigError(f"{name} {path}: cannot be read: it is no text") from None
-    if mode & 0o007:
-        raise ConfigError(f"{name} {path}: everybody may read it; do `chmod o= {path}`")
-    return text
+        raise ConfigError(f"mqtt.password_file {path}: cannot be read: it is no text") from None
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _tls(config: MqttConfig) -> ssl.SSLContext:
@@ -383,7 +374,7 @@ def _tls(config: MqttConfig) -> ssl.SSLContext:
         raise ConfigError(f"mqtt.ca {config.ca}: not a certificate authority in PEM form: {error}") from None
     try:
         if config.certificate:
-            _secret("mqtt.key", Path(config.key))
+            secret.read("mqtt.key", Path(config.key))
             context.load_cert_chain(config.certificate, config.key, password=lambda: "")
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"mqtt.certificate {config.certificate}, mqtt.key {config.key}: {error}") from None

@@ -17,7 +17,7 @@ from typing import Any
 
 from edge.config_feed import NotifyConfig
 from edge.errors import ConfigError
-from edge.publishers import Later, Post
+from edge.publishers import Later, Post, secret
 
 log = logging.getLogger(__name__)
 
@@ -100,16 +100,11 @@ class Notify:
             process.kill()
 
     def _read(self, path: Path) -> dict[int, str]:
+        data = secret.read(f"{self.name}: urls_file", path, _MOST_FILE + 1)
         try:
-            with path.open("rb") as file:
-                mode, data = os.fstat(file.fileno()).st_mode, file.read(_MOST_FILE + 1)
             lines = data.decode("utf-8-sig").split("\n")
-        except OSError as error:
-            raise ConfigError(f"{self._where}: cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
             raise ConfigError(f"{self._where}: is no text; it holds one of Apprise's addresses a line") from None
-        if mode & 0o007:
-            raise ConfigError(f"{self._where}: everybody may read it, and it holds secrets; do `chmod o= {path}`")
         stripped = ((number, line.strip()) for number, line in enumerate(lines, 1))
         addresses = {number: line for number, line in stripped if line and not line.startswith("#")}
         if len(data) > _MOST_FILE or len(addresses) > _MOST_ADDRESSES:

@@ -8,7 +8,6 @@ import json
 import logging
 import math
 import re
-import stat
 import time
 import tomllib
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import tweepy
 
 from edge.config_feed import XConfig
 from edge.errors import ConfigError
-from edge.publishers import Later, Post, Refused
+from edge.publishers import Later, Post, Refused, secret
 from edge.publishers.x_text import MOST, fit, has_link
 from edge.publishers.x_wire import Answer, NoAnswer, NotTaken, Wire
 
@@ -62,11 +61,7 @@ class Keys:
         """Raises `ConfigError`, which tells nothing of what is in the file."""
         path, names = Path(file), [key.name for key in fields(cls)]
         try:
-            if path.stat().st_mode & stat.S_IRWXO:
-                raise ConfigError(f"x.credentials {path}: everybody may read it; do `chmod o= {path}`")
-            found = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"x.credentials {path}: cannot be read: {error.strerror}") from None
+            found = tomllib.loads(secret.read("x.credentials", path).decode())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError):
             raise ConfigError(f'x.credentials {path}: not TOML; it takes four lines like {names[0]} = "…"') from None
         if missing := [name for name in names if name not in found]:

@@ -246,6 +246,7 @@ def test_the_password_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         access(password_file=str(tmp_path / "nowhere"))
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "binary").chmod(0o600)
     with pytest.raises(ConfigError, match="it is no text"):
         access(password_file=str(tmp_path / "binary"))
     with pytest.raises(ConfigError, match=r"mqtt\.key .*everybody may read it"):

@@ -271,7 +271,7 @@ def test_known_addresses_and_which_take_pictures() -> None:
     ("content", "mode", "said"),
     [
         (None, 0, "cannot be read: No such file"),
-        ("ntfys://x", 0o604, "everybody may read it, and it holds secrets; do `chmod o= "),
+        ("ntfys://x", 0o604, "everybody may read it; do `chmod o= "),
         ("", 0o600, "holds no address"),
         ("# ntfys://x\n\n  \n", 0o600, "holds no address"),
         ("\udcff\udcfe", 0o600, "is no text"),

@@ -1,4 +1,4 @@
-"""Publishing: every event at least once and in order, whatever fails; jsonl as the sink that can be read."""
+"""Publishing: every event at least once and in order, whatever fails; a file as the sink that can be read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from edge.journal import EVENTS
 from edge.outbox import Bounds, Outbox
 from edge.publish import publish
 from edge.publishers import Events, Later, Refused
-from edge.publishers.jsonl import Jsonl
 from edge.queues import look
 from edge.values import Event
 from tests.mqtt import until
@@ -311,38 +310,6 @@ def test_there_must_be_somebody_to_tell_and_nobody_else_telling(here: Yard) -> N
 
 def lines(path: Path) -> list[str]:
     return [json.loads(line)["id"] for line in path.read_text().splitlines()]
-
-
-def body(number: int) -> dict[str, Any]:
-    return {"id": f"{number:06d}", "text": "größer" * 100}
-
-
-def test_jsonl_is_cut_to_whole_lines_and_turned_over(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "events.jsonl"
-    sink = Jsonl(JsonlConfig(path=str(path), max_mb=1))
-    sink.send([body(n) for n in range(3)])
-    sink.close()
-    with path.open("ab") as file:
-        file.write(b'{"id":"torn')
-    sink = Jsonl(JsonlConfig(path=str(path), max_mb=1))
-    sink.send([body(3)])
-    assert lines(path) == [f"{n:06d}" for n in range(4)]
-    for start in range(4, 1404, 100):
-        sink.send([body(n) for n in range(start, start + 100)])
-    kept = path.with_name("events.jsonl.1")
-    assert kept.stat().st_size <= 1_000_000
-    assert lines(kept) + lines(path) == [f"{n:06d}" for n in range(1404)]
-    path.unlink()  # as a tool that turns logs over would
-    sink.send([body(0)])
-    assert lines(path) == ["000000"]
-    sink.close()
-
-
-def test_jsonl_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be written"):
-        Jsonl(JsonlConfig(path=str(tmp_path)))
-    with pytest.raises(Later, match="No space left"):
-        Jsonl(JsonlConfig(path="/dev/full")).send([body(1)])
 
 
 def longer(path: Path, size: int) -> bool:
