@@ -31,7 +31,7 @@ run: $(STAMP) ## watch the rendered yard: no camera, broker or GPIO needed (stop
 
 test: $(STAMP_TRAINING) ## check, then the whole suite (under 10 minutes)
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
 check: $(STAMP_TRAINING) ## format, lint, types, layers
 	$(BIN)/ruff format --check --quiet .
@@ -43,15 +43,13 @@ format: $(STAMP) ## let ruff put the code into its one form
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --quiet --fix .
 
-lab: $(STAMP_TRAINING) ## the heavy tests with real neighbours (minutes; caches outside the checkout); ARGS='-k install -s'
+lab: $(STAMP_TRAINING) ## the heavy tests with real neighbours (minutes; caches outside the checkout); ARGS='-k test_install -s'
 ifdef ARGS
 	$(BIN)/python -m pytest -m lab --timeout 1800 $(ARGS)
 else
-	# Two at a time, once all that they install and build is there.
-	$(BIN)/python -m pytest -m 'lab and not alone' --timeout 1800 --durations 15 --dist loadfile \
-	    --numprocesses $(if $(wildcard $(CACHE)/lab/warm),2,0)
+	$(BIN)/python -m pytest -m 'lab and not alone' --timeout 1800 --durations 15 --numprocesses 2 --dist loadfile \
+	    --no-loadscope-reorder
 	$(BIN)/python -m pytest -m 'lab and alone' --timeout 1800 --durations 15
-	touch $(CACHE)/lab/warm
 endif
 
 bench: $(STAMP) ## measure: motion, models, pipeline

@@ -98,5 +98,6 @@ remote reset >/dev/null || fail "$port does not start anew; plug the Pico out an
 trap - EXIT
 cat <<END
 firmware $ours is on the Pico. Its LED now flashes once in two seconds: it waits for Gander.
-Next: close its arm switch (firmware/README.md), set [controller] kind = "serial" in gander.toml, then \`gander doctor\`.
+Next: close its arm switch (firmware/README.md), set [controller] kind = "serial" in gander.toml, start Gander again
+(\`sudo systemctl start gander.target\`), then \`gander doctor\`.
 END

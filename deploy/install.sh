@@ -6,8 +6,9 @@
 #   sudo sh deploy/install.sh --uninstall     removes the program; keeps pictures, journal, models, configuration
 #   sudo sh deploy/install.sh --purge         asks, then removes those too
 #
-# --camera SOURCE   what to watch (picamera, /dev/video0, rtsp://…); else the Pi's own camera where there is one
-# --wheels DIR      takes the Python packages from this folder, not from the network
+# --camera SOURCE   at the first run: what to watch (picamera, /dev/video0, rtsp://…); else the Pi's own camera, else a
+#                   rendered yard
+# --wheels DIR      takes the Python packages from this folder; Debian's packages, if missing, still come by apt
 # --no-start        installs, and starts nothing
 # --dry-run         prints every step, and changes nothing
 #
@@ -18,7 +19,7 @@ umask 022
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 root=${GANDER_ROOT:-} # a tree to look at instead of this machine's, in a dry run
 dry='' start=yes wheels='' camera='' verb=install
-changes=0 units_changed='' must_reboot=''
+changes=0 must_reboot=''
 
 # shellcheck source=deploy/steps/say.sh
 . "$here/deploy/steps/say.sh"
@@ -53,6 +54,9 @@ options() {
     *[\"\\]* | *[[:cntrl:]]*) refuse "--camera: no quotes and no backslashes" ;;
     *://*:*@*) refuse "--camera: no password here; put it in a file, and name that as credentials in gander.toml" ;;
     esac
+    if [ -n "$camera" ] && [ -e "$root$etc/gander.toml" ]; then
+        refuse "--camera is for the first run; $etc/gander.toml is there already: set source in it"
+    fi
     if [ -n "$wheels" ]; then
         wheels=$(CDPATH='' cd -- "$wheels" 2>/dev/null && pwd) || refuse "--wheels: no such folder"
     fi
@@ -64,8 +68,8 @@ install_all() {
     people
     release=$(release_name)
     make_release
-    settings
     switch_to "$release"
+    settings
     install_units
     keep_three
     device_key
@@ -79,6 +83,7 @@ install_all() {
 }
 
 options "$@"
+cd / # what lies in the caller's folder is no part of any program that is run here
 [ -z "$root" ] || [ -n "$dry" ] || refuse "GANDER_ROOT is for --dry-run"
 [ -n "$dry" ] || [ "$(id -u)" = 0 ] || refuse "run it as root: sudo sh deploy/install.sh"
 one_at_a_time

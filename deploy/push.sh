@@ -35,16 +35,18 @@ case "$*" in
     train=gander-train
     [ ! -x "$here/.venv/bin/gander-train" ] || train=$here/.venv/bin/gander-train
     command -v "$train" >/dev/null || refuse "no gander-train here; \`make setup-training\`"
-    options='' bundles=''
+    options=''
     for word in "$@"; do
         case $word in
         -*) options="$options $word" ;;
-        *) bundles="$bundles $word" ;;
         esac
     done
-    for bundle in $bundles; do
+    for word in "$@"; do
         # shellcheck disable=SC2086  # options are words
-        "$train" push "$bundle" "$host" $options
+        case $word in
+        -*) ;;
+        *) "$train" push "$word" "$host" $options ;;
+        esac
     done
     exit
     ;;
@@ -71,4 +73,5 @@ case $folder in
 /var/tmp/gander.??????????) ;;
 *) refuse "$host did not take it: $folder" ;;
 esac
-there "sudo sh $folder/deploy/install.sh ${wheels:+--wheels $wheels}; status=\$?; rm -rf $folder; exit \$status"
+# Root may have no sudo.
+there "\$(command -v sudo) sh $folder/deploy/install.sh ${wheels:+--wheels $wheels}; status=\$?; rm -rf $folder; exit \$status"

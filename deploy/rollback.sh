@@ -10,9 +10,10 @@ set -eu
 
 ssh=${SSH:-ssh}
 host=${1:-}
+# shellcheck disable=SC2016  # root over there may have no sudo
 case $host:${2:-} in
 :* | -*) echo "rollback: usage: deploy/rollback.sh HOST [--model]" >&2 && exit 2 ;;
-*:) command='sudo sh /opt/gander/current/share/deploy/install.sh --back' ;;
+*:) command='$(command -v sudo) sh /opt/gander/current/share/deploy/install.sh --back' ;;
 *:--model) command='gander bundle rollback' ;;
 *) echo "rollback: $2: what is that? --model, or nothing" >&2 && exit 2 ;;
 esac

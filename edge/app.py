@@ -31,7 +31,7 @@ from edge.config import Config, DeterrentConfig
 from edge.control import SOCKET, Control, Handler
 from edge.errors import GanderError, NotRunning, Refused
 from edge.frames import FrameSource, open_source
-from edge.health import disk, problems, temperature
+from edge.health import disk, problems, temperature, undervoltage
 from edge.journal import Journal
 from edge.latency import Latencies
 from edge.lens import Lenses
@@ -53,6 +53,7 @@ from edge.rounds import Rounds, last_told
 from edge.runtimes import tflite
 from edge.self_test import self_test
 from edge.service import Pulse, Service, forget_pins, in_a_line, with_credentials
+from edge.unit import to_start
 from edge.values import WHOLE, Box, Event, Frame, Image, Mode, Motion
 from edge.visits import Visits
 from edge.watch import Brain, House, Watch
@@ -268,6 +269,7 @@ class Appliance:
                 "waiting": desk.journal.waiting,
                 "committed": desk.journal.committed,
                 "dropped": desk.journal.dropped,
+                "dropped_s": desk.journal.dropped_s,
             },
             "pictures": getattr(desk.media, "facts", dict)(),
             "visitors_untold": desk.record.untold,
@@ -275,6 +277,7 @@ class Appliance:
             "disk": disk(desk.state),
             "card": self.card.facts(),
             "temperature": temperature(),
+            "undervoltage": undervoltage(),
             "publishers": self.queues.facts(),
             "latency_ms": desk.latencies.summary(),
         }
@@ -283,19 +286,21 @@ class Appliance:
     def look(self) -> dict[str, Any]:
         """Look how it is, and do what that calls for; every few seconds, by one thread."""
         captures = self.watch.cameras.captures
-        self.climber.look({capture.camera.id: capture.delivered for capture in captures})
         newest = {capture.camera.id: capture.newest for capture in captures}
         self.lenses.look(newest, time.monotonic(), self.desk.clock.known())
-        return self.status()
+        facts = self.status()
+        self.climber.look({capture.camera.id: capture.delivered for capture in captures}, facts["problems"])
+        return facts
 
-    def take_over(self, champion: Bundle) -> None:
-        """Load another champion beside the running one, then let it take over."""
+    def take_over(self, champion: Bundle, keep: Callable[[], None]) -> None:
+        """Load another champion beside the running one, have its role kept, then let it take over."""
         bundles = trusted(self.desk.config, self.desk.store, champion)
         chosen = Lineup(self.desk.config, bundles)
         rendezvous, close = open_models(self.desk.config, bundles)
         try:
             successor = brain(self.desk, chosen, rendezvous, close)
             rendezvous.wait_ready(20.0)
+            keep()
         except BaseException:
             close()
             raise
@@ -325,6 +330,8 @@ def appliance(config: Config, state: Path, listen: Listener | None = None) -> It
     with contextlib.ExitStack() as stack:
         made = stack.enter_context(desk(config, state, state, clock, Ids(), listen=listen))
         sources = [open_source(camera) for camera in config.camera]
+        lenses = Lenses([c for c, source in zip(config.camera, sources, strict=True) if source.live], state)
+        stack.callback(lenses.save)
         actuator = open_actuator(config)
         stack.callback(actuator.close)
         owner = Owner(made.journal, config.policy.initial_mode, clock, config.node.name, actuator.off)
@@ -336,8 +343,10 @@ def appliance(config: Config, state: Path, listen: Listener | None = None) -> It
 
         def tick() -> None:
             made.journal.check()
+            made.media.check()
             climber.check()
             rounds.check()
+            control.check()
             pulse.beat(watch.frames)
 
         watch = line(
@@ -350,8 +359,6 @@ def appliance(config: Config, state: Path, listen: Listener | None = None) -> It
         )
         stack.callback(lambda: watch.brain.close())
         stack.enter_context(watch.cameras)
-        lenses = Lenses([c for c, source in zip(config.camera, sources, strict=True) if source.live], state)
-        stack.callback(lenses.save)
         whole = Appliance(made, owner, watch, time.monotonic_ns(), Queues(state), climber, lenses, Card(state))
 
         def look() -> dict[str, Any]:
@@ -365,12 +372,13 @@ def appliance(config: Config, state: Path, listen: Listener | None = None) -> It
         commands = handlers(owner, made.store, whole.take_over, made.media.prune, whole.test_fire)
         control = Control(state / SOCKET, commands | {"status": lambda who: whole.status()})
         stack.callback(control.close)
+        stack.callback(actuator.off)  # before all that may wait for a slow card
         stack.callback(service.stopping)
         yield whole
 
 
 def _not_running(who: str, deterrent: str) -> str:
-    raise NotRunning("test fire: no gander runs, so nothing drives the deterrent; start `gander watch` first")
+    raise NotRunning(f"test fire: no gander runs, so nothing drives the deterrent; {to_start()}")
 
 
 @contextlib.contextmanager
@@ -379,12 +387,12 @@ def offline(config: Config, state: Path) -> Iterator[dict[str, Handler]]:
     journal = Journal(state)
     try:
         owner = Owner(journal, config.policy.initial_mode, LiveClock(), config.node.name)
-
         store = ModelStore(state, config.models)
 
-        def fits(bundle: Bundle) -> None:
+        def fits(bundle: Bundle, keep: Callable[[], None]) -> None:
             Lineup(config, trusted(config, store, bundle))
             self_test(bundle, config.models.threads)
+            keep()
 
         yield handlers(owner, store, fits, lambda: prune(state, config, journal, LiveClock()), _not_running)
     finally:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import sqlite3
 import tarfile
 import tempfile
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 from edge import __version__, keys
@@ -31,6 +32,17 @@ CONFIG = "gander.toml"
 # In this order: the journal is copied last, so what the owner said and what was delivered is all of events it has.
 DATABASES = (DELIVERIES, OWNER, EVENTS)
 FOLDERS = ("models", "keys")
+_NAME = r"[^./\0][^/\0]*"
+# All that a backup may hold. Nothing in it climbs out of a state directory, since no name begins with a dot.
+ALLOWED = re.compile(
+    "|".join(
+        (
+            *(re.escape(name) for name in (*DATABASES, MANIFEST, CONFIG, KEY, f"{KEY}.pub")),
+            f"(?:{'|'.join(FOLDERS)})/{_NAME}",
+            f"{FOLDER}/{_NAME}/{_NAME}",
+        )
+    )
+)
 _SLICE = 500
 _COMPRESSED = (".gz", ".tgz", ".xz", ".bz2", ".zst", ".zip")
 
@@ -84,7 +96,7 @@ def backup(
                 _copy_database(state / database, copies / database)
             fd = os.open(building, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             with os.fdopen(fd, "wb") as raw:
-                with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
                     done = _Backup(state, copies, tar, everything, progress).run(node, config)
                 raw.flush()
                 os.fsync(fd)
@@ -92,7 +104,7 @@ def backup(
             building.rename(file)
             sync(file.parent)
     except OSError as error:
-        raise StateError(f"{file}: no backup was made: {error.strerror or error}") from None
+        raise StateError.of(error, f"{file}: no backup was made: {error.strerror or error}") from None
     except sqlite3.Error as error:
         raise StateError(f"{file}: no backup was made: a database cannot be copied: {error}") from None
     return done
@@ -113,7 +125,7 @@ def _copy_database(source: Path, target: Path) -> None:
                 raise OSError(str(error)) from None  # of the copy's disk; nothing is wrong with the source
         prepare(target)  # who updates and backs up before anything was started still has an older schema
     except StateError as error:
-        raise StateError(str(error).replace(str(target), f"the copy of {source.name}")) from None
+        raise type(error)(str(error).replace(str(target), f"the copy of {source.name}")) from None
 
 
 class _Backup:
@@ -159,12 +171,7 @@ class _Backup:
                 self._progress("pictures", seen, total)
             if not (self._everything or words.on_picture(row)):
                 continue
-            path = PurePosixPath(row["path"])
-            if (
-                len(path.parts) != 2
-                or ".." in path.parts
-                or not self._add(self._state / FOLDER / path, f"{FOLDER}/{path}")
-            ):
+            if not self._add(self._state / FOLDER / row["path"], f"{FOLDER}/{row['path']}"):
                 self._done.vanished += 1
                 continue
             events.execute("INSERT INTO kept VALUES (?)", (row["id"],))
@@ -174,7 +181,9 @@ class _Backup:
         self._progress("pictures", seen, max(seen, 1))
 
     def _add(self, path: Path, name: str) -> bool:
-        """Add one file as it is at this moment; whether it was still there."""
+        """Add one file as it is at this moment; whether it was still there, under a name that can be restored."""
+        if not ALLOWED.fullmatch(name):
+            return False
         try:
             source = path.open("rb")
         except FileNotFoundError:

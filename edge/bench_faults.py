@@ -137,7 +137,7 @@ def lit_s(changes: Changes) -> list[float]:
 
 def bench_faults(
     runs: int = 3,
-    pulses: int = 200,
+    orders: int = 200,
     progress: Progress = lambda done, of: None,
     make_bed: MakeBed = guard_bed,
 ) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def bench_faults(
     """
     with tempfile.TemporaryDirectory(prefix="gander-faults-") as folder, make_bed(Path(folder), _light()) as bed:
         kind = bed.kind
-        order_ms = _orders(pulses, make_bed)
+        order_ms = _orders(orders, make_bed)
     names = _FAULTS | RESIDUE | _SPENT | {"second": "a second host on the port"}
     faults = [fault for fault in names if fault not in _NOT[kind]] * runs
     found: dict[str, list[tuple[float, float] | None]] = {}

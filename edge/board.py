@@ -7,6 +7,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,36 @@ from edge import payloads
 from edge.control import ask
 from edge.errors import GanderError
 from edge.reading import Reading
+from edge.values import Kind
 
 log = logging.getLogger(__name__)
 
 _ROUND_S, _FULL_ROUND_S = 2.0, 60.0
 _ASK_S = 5.0
 _PICTURE_S = 30.0  # a picture that is not there by then does not come
+_SETTLE_S = 12.0  # so long after it a person may turn out to be on a picture, and it be known
 
 
 class Board:
     """For one thread. Reads the journal when it grew, asks the watch every two seconds, or as it acts more often."""
 
-    def __init__(self, state: Path, images: bool, people: bool, more: Callable[[], Mapping[str, Any]]) -> None:
-        """`images`: with `image/last`, `people`: also where a person is on it; `more`: facts for `status`."""
+    def __init__(
+        self,
+        state: Path,
+        images: bool,
+        people: bool,
+        more: Callable[[], Mapping[str, Any]],
+        settle_s: float = _SETTLE_S,
+    ) -> None:
+        """`images`: with `image/last`, `people`: also where a person is on it; `more`: facts for `status`.
+
+        A picture of somebody who is no threat waits for `settle_s`: a person is often not known at first.
+        """
+        self._settle_s = settle_s
         self._state, self._images, self._people, self._more = state, images, people, more
         self._reading = Reading(state)
         self._status: dict[str, Any] | None = None
         self._visitor: dict[str, Any] | None = None
-        self._wanted_at = 0.0  # since when the visitor's picture is wanted
         self._counts: dict[str, int] = {}
         self._counted_on = ""
         self._grew = False
@@ -47,7 +60,8 @@ class Board:
         self._picture: str | None = None  # the one told; "": told that there is none; None: who knows
         self._checked_at = 0.0
         self._asked_at = self._full_at = -_FULL_ROUND_S
-        self._wanted_at = time.monotonic()
+        self._wanted: _Wanted | None = None
+        self._finished = ""  # the picture that was wanted last: it was told, or did not come
 
     def news(self) -> list[tuple[str, str | bytes]]:
         """Topics that say something else than was told last, with what they say."""
@@ -92,9 +106,8 @@ class Board:
         except (sqlite3.Error, GanderError, json.JSONDecodeError) as error:
             log.debug("%s: %s", self._state, error)
             return
-        if (visitor or {}).get("picture") != (self._visitor or {}).get("picture"):
-            self._wanted_at = time.monotonic()
-        self._visitor = visitor
+        if not visitor or _is_sound(visitor):
+            self._visitor = visitor
 
     @staticmethod
     def _today() -> str:
@@ -122,21 +135,65 @@ class Board:
             return False
 
     def _new_picture(self) -> list[tuple[str, str | bytes]]:
-        """The last visitor's picture, as soon as it is there: it is written after its event."""
+        """A last visitor's picture: a threat's as soon as it is there, which is after its event."""
         if self._picture and self._withdrawn(self._picture):
-            self._picture, self._wanted_at = "", -_PICTURE_S  # and not told again
+            self._picture = ""
             return [("image/last", b"")]
-        wanted = (self._visitor or {}).get("picture") if self._images and self._status is not None else None
-        if wanted and wanted != self._picture and time.monotonic() - self._wanted_at <= _PICTURE_S:
+        if self._images and self._status is not None:
+            self._want(time.monotonic())
+        if self._wanted and self._wanted.due <= time.monotonic():
+            picture = self._wanted.picture
             try:
-                data = self._reading.picture(wanted, self._people)
+                data = self._reading.picture(picture, self._people)
             except (sqlite3.Error, GanderError) as error:
                 log.debug("%s: %s", self._state, error)
                 data = None
+            if data is not None or time.monotonic() > self._wanted.until:
+                self._wanted, self._finished = None, picture
             if data is not None:
-                self._picture = wanted
+                self._picture = picture
                 return [("image/last", data)]
         if self._picture is None:  # a broker keeps what was told in another life, which may be withdrawn since
             self._picture = ""
             return [("image/last", b"")]
         return []
+
+    def _want(self, now_s: float) -> None:
+        """The newest picture's turn comes after that of one that waits already, but for a threat's."""
+        picture = self._visitor["picture"] if self._visitor else None
+        if not picture or picture in (self._finished, self._wanted and self._wanted.picture):
+            return
+        wait_s = self._wait_s(self._visitor or {})
+        if self._wanted is None or not wait_s:
+            self._wanted = _Wanted(picture, now_s + wait_s, now_s + _PICTURE_S)
+
+    def _wait_s(self, visitor: Mapping[str, Any]) -> float:
+        if self._people or visitor["visit"]["kind"] == Kind.THREAT.value:
+            return 0.0
+        return min(max(self._settle_s - _age_s(visitor), 0.0), self._settle_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A picture that is to be told: not before `due`, and not after `until` (monotonic seconds)."""
+
+    picture: str
+    due: float
+    until: float
+
+
+def _age_s(visitor: Mapping[str, Any]) -> float:
+    """How long ago it happened; 0 for what happened before the clock was set."""
+    age = datetime.now(UTC) - datetime.fromisoformat(visitor["wall"])
+    return age.total_seconds() if visitor["clock_ok"] else 0.0
+
+
+def _is_sound(visitor: Mapping[str, Any]) -> bool:
+    """Whether an event can be told at all: a damaged one would end the board, and with it all publishing."""
+    try:
+        payloads.last_visitor(visitor)
+        _age_s(visitor)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        log.debug("a damaged event: %r", error)
+        return False
+    return True

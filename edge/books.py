@@ -9,17 +9,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
+from edge.clock import first_id
 from edge.database import EVENTS, OWNER, reader
 
 PLAUSIBLE = "2026"
 """Earlier dates are of a clock that was not set: from them no age can be told."""
 
-# The owner's word keeps a picture: on its visit, on it, or on another of the same moment.
+SAME_S = 10
+"""A clock that differs by less was not set meanwhile."""
+
+# The owner's word keeps a picture: on its visit, on it, or on another of the same moment. Where the journal was lost
+# and the word was not, nobody knows which pictures it keeps: all of them that got their rows back.
 _LABELLED = """(coalesce(visit_id, '') IN (SELECT visit_id FROM owner.label WHERE visit_id IS NOT NULL)
     OR coalesce(crop_of, id) IN (SELECT coalesce(crop_of, id) FROM picture
-        WHERE id IN (SELECT picture_id FROM owner.label)))"""
+        WHERE id IN (SELECT picture_id FROM owner.label))
+    OR (picture.kind = 'stray' AND EXISTS (SELECT 1 FROM owner.label WHERE visit_id IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM visit WHERE visit.id = owner.label.visit_id))))"""
 _LABELLED_VISITS = """(SELECT visit_id FROM owner.label WHERE visit_id IS NOT NULL UNION SELECT visit_id FROM picture
     WHERE visit_id IS NOT NULL AND id IN (SELECT picture_id FROM owner.label))"""
+# The journal writes no blanks, and quotes within a text are escaped: no need to parse, nor to trust a damaged row.
+_DATED = """instr(json, '"clock_ok":true')"""
 _THREAT = "coalesce((SELECT kind = 'threat' OR actions > 0 FROM visit WHERE visit.id = picture.visit_id), 0)"
 
 
@@ -90,16 +99,37 @@ class Books:
         return [row[0] for row in self._ask(sql, {"before": before})]
 
     def visits(self, before: str, limit: int) -> list[str]:
-        """Visits that began before that moment, without a label and without a picture."""
+        """Visits that began before that moment, without a label, a picture or an event."""
         sql = f"""SELECT id FROM visit WHERE id < ? AND started < ? AND id NOT IN {_LABELLED_VISITS}
-            AND NOT EXISTS (SELECT 1 FROM picture WHERE picture.visit_id = visit.id) LIMIT {limit}"""  # noqa: S608
-        return [row[0] for row in self._ask(sql, (_first_id(before), before))]
+            AND NOT EXISTS (SELECT 1 FROM picture WHERE picture.visit_id = visit.id)
+            AND NOT EXISTS (SELECT 1 FROM event WHERE event.visit_id = visit.id) LIMIT {limit}"""  # noqa: S608
+        return [row[0] for row in self._ask(sql, (_first_of(before), before))]
 
-    def events(self, before: str, limit: int) -> list[str]:
-        """Events from before that moment, but for those of labelled visits."""
-        sql = f"""SELECT id FROM event WHERE id < ? AND wall < ?
-            AND (visit_id IS NULL OR visit_id NOT IN {_LABELLED_VISITS}) LIMIT {limit}"""  # noqa: S608
-        return [row[0] for row in self._ask(sql, (_first_id(before), before))]
+    def events(self, before: str, limit: int, known: bool) -> list[str]:
+        """Events from before that moment, but for those of labelled visits; `known`: it is by a clock that was set.
+
+        When an event without a date happened, only a dated one tells that was committed later: it was before that.
+        Where none is dated, and the clock is not set, all go by the same clock.
+        """
+        sql = f"""SELECT id FROM event WHERE id < ?1 AND wall < ?2
+            AND (visit_id IS NULL OR visit_id NOT IN {_LABELLED_VISITS})
+            AND ({_DATED} OR place < (SELECT max(+place) FROM event WHERE id < ?1 AND wall < ?2 AND {_DATED})
+                OR (NOT ?3 AND NOT EXISTS (SELECT 1 FROM event WHERE {_DATED})))
+            ORDER BY id LIMIT {limit}"""  # noqa: S608
+        return [row[0] for row in self._ask(sql, (_first_of(before), before, known))]
+
+    def undated(self, boot: str, zero: str, limit: int) -> list[tuple[str, str, str]]:
+        """Pictures that this boot took before the clock was set, the oldest first: the time at which each was taken,
+        its visit, and the time it bears. `zero`: when the machine's uptime was 0.
+        """
+        since = """SELECT place FROM event WHERE instr(json, '"boot":"') AND NOT instr(json, ?1)
+            ORDER BY place DESC LIMIT 1"""
+        taken = "strftime('%Y-%m-%dT%H:%M:%fZ', ?2, json_extract(json, '$.boot_s') || ' seconds')"
+        sql = f"""SELECT {taken} AS taken, visit_id, wall FROM event WHERE place > coalesce(({since}), 0)
+            AND instr(json, ?1) AND NOT {_DATED} AND json_valid(json)
+            AND EXISTS (SELECT 1 FROM picture WHERE picture.visit_id = event.visit_id AND picture.wall = event.wall)
+            AND abs(julianday(taken) - julianday(wall)) * 86400 >= {SAME_S} ORDER BY place LIMIT {limit}"""  # noqa: S608
+        return list(self._ask(sql, (f'"boot":"{boot}"', zero)))
 
     def newest(self) -> str:
         """When the last picture was taken or the last event happened; empty where there is none."""
@@ -124,7 +154,7 @@ class Books:
     def people_seen(self, since: str) -> list[tuple[str, str]]:
         """Camera and end of the visits of people since that moment."""
         sql = "SELECT camera, coalesce(ended, started) FROM visit WHERE id > ? AND kind = 'person' AND started >= ?"
-        return [(row[0], row[1]) for row in self._ask(sql, (_first_id(since), since))]
+        return [(row[0], row[1]) for row in self._ask(sql, (_first_of(since), since))]
 
 
 def is_inside(path: str) -> bool:
@@ -142,7 +172,5 @@ def open_books(state: Path) -> Iterator[Books]:
         yield Books(connection)
 
 
-def _first_id(wall: str) -> str:
-    """Ids sort by time: every one given before that moment is less than this."""
-    digits = f"{int(datetime.fromisoformat(wall).timestamp() * 1000):012x}"
-    return f"{digits[:8]}-{digits[8:]}"
+def _first_of(wall: str) -> str:
+    return first_id(datetime.fromisoformat(wall))

@@ -42,6 +42,12 @@ def check(config: Config, state: Path) -> Iterator[str]:
         quiet = f", quiet {deterrent.quiet}" if deterrent.quiet else ""
         state_ = "" if deterrent.enabled else ", not enabled"
         yield f"deterrent {deterrent.id} ({deterrent.kind}): {pattern}{quiet}{state_}, by {config.controller.kind}"
+        pulses = int(deterrent.hour_s * 1000 / (deterrent.count * deterrent.on_ms))
+        if deterrent.enabled and pulses < config.policy.per_hour:
+            yield (
+                f"warning: the controller refuses {deterrent.id} after {pulses} pulses in an hour, policy.per_hour = "
+                f"{config.policy.per_hour}: raise its hour_s, shorten its pulse, or lower per_hour"
+            )
         if deterrent.cameras:
             yield f"deterrent {deterrent.id} answers only what camera {', '.join(deterrent.cameras)} sees"
     if chosen.demo and config.controller.kind != "dry":

@@ -11,6 +11,7 @@ import typer
 from edge.backup import backup as make_backup
 from edge.cli_common import ConfigOption, JsonOption, StateOption, home, in_use, print_json, say
 from edge.cli_keep import quietly, say_of_pictures
+from edge.manifest import SUFFIX
 from edge.restore import restore as bring_back
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -47,6 +48,10 @@ def backup(
     secrets += [camera.credentials for camera in chosen.camera] + [notify.urls_file for notify in chosen.notify]
     if named := list(dict.fromkeys(filter(None, secrets))):
         say(f"passwords are not in it: keep a copy of {', '.join(named)} yourself")
+    bundles = [name for name in (chosen.models.champion, chosen.models.standby) if name.endswith(SUFFIX)]
+    others = filter(None, [mqtt.ca, mqtt.certificate, *chosen.models.trusted_keys, *bundles])
+    if elsewhere := [path for path in others if folder.absolute() not in Path(path).absolute().parents]:
+        say(f"what lies elsewhere is not in it either: keep a copy of {', '.join(elsewhere)} yourself")
 
 
 @app.command()

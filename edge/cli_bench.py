@@ -97,12 +97,13 @@ def pipeline(
 @app.command()
 def faults(
     runs: Annotated[int, typer.Option(min=1, max=100, help="How often each fault is tried.")] = 3,
+    orders: Annotated[int, typer.Option(min=1, max=10_000, help="Of how many orders the time is taken.")] = 200,
     as_json: JsonOption = False,
 ) -> None:
     """How long the pin stays on when something breaks in mid-pulse: on recording pins, nothing real moves."""
     with Progress(console=err, transient=True) as bar:
         task = bar.add_task("faults", total=None)
-        summary = bench_faults(runs, progress=lambda done, of: bar.update(task, completed=done, total=of))
+        summary = bench_faults(runs, orders, progress=lambda done, of: bar.update(task, completed=done, total=of))
     if as_json:
         print_json({"summary": summary})
         return

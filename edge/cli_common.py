@@ -16,12 +16,12 @@ import typer
 from rich.console import Console
 
 from edge.control import ask, me
-from edge.errors import CameraStuck, GanderError, NotRunning, Refused, StateError
+from edge.errors import CameraStuck, GanderError, NotRunning, Refused
 
 if TYPE_CHECKING:  # it takes a while to import, and a verb may have to give way first
     from edge.config import Config
 
-ETC = Path("/etc/gander/gander.toml")
+ETC, STATE = Path("/etc/gander/gander.toml"), Path("/var/lib/gander")
 
 _PIPED = None if sys.stdout.isatty() else 160  # a file or a pager is no 80 columns wide
 out = Console(highlight=False, markup=False, emoji=False, width=_PIPED)
@@ -60,7 +60,14 @@ def home(config: Path | None, state: Path | None, overrides: Iterable[str] | Non
     from edge.config_file import state_directory
 
     chosen = settings(config, overrides)
-    return chosen, state_directory(chosen, state)
+    return chosen, state_directory(chosen, state, service_state(in_use(config)))
+
+
+def service_state(config: Path | None) -> Path | None:
+    """The state directory that the unit of an installed configuration gives with it; None for any other."""
+    if config is None or config.absolute().parent != ETC.parent:
+        return None
+    return STATE if config.name == ETC.name else STATE.with_name(f"{STATE.name}-watch-{config.stem}")
 
 
 def with_mqtt(overrides: Iterable[str] | None, broker: str | None) -> list[str]:
@@ -101,7 +108,7 @@ def enter(app: typer.Typer) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         app()
-    except (Refused, StateError) as error:
+    except Refused as error:
         err.print(f"gander: {error}", markup=False, soft_wrap=True)
         _leave(2)
     except CameraStuck as error:

@@ -146,7 +146,7 @@ def _write(path: Path, found: Effect) -> None:
     except FileExistsError:
         raise Refused(f"--csv {path}: is there already; give another name") from None
     except OSError as error:
-        raise StateError(f"--csv {path}: cannot be written: {error.strerror}") from None
+        raise StateError.of(error, f"--csv {path}: cannot be written: {error.strerror}") from None
 
 
 def _cell(value: Any) -> Any:

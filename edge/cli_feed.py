@@ -80,6 +80,8 @@ def _try(config: Config, state: Path, sink: str, send: bool) -> None:
             say(f"It cannot be sent: {shown.missing}")
         if send:
             say(f"{sink}: {shown.send()}")
+            if sink not in ("jsonl", "mqtt"):
+                say("A test is counted neither for per_hour and per_day nor for the month's dollars.")
         else:
             say("Nothing was sent; add --send to send it.")
 

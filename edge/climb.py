@@ -53,8 +53,8 @@ class Climber:
             self._kept = load(self._path, now)
             self._ladder = Ladder(rules, self._kept, now, local, reboots=self._runtime is not None)
 
-    def look(self, delivered: Mapping[str, int]) -> None:
-        """Take the step that is due. `delivered`: pictures so far, of every camera."""
+    def look(self, delivered: Mapping[str, int], problems: Problems) -> None:
+        """Take the step that is due. `delivered`: pictures so far, of every camera; `problems`: all there are."""
         now, ladder = uptime(), self._ladder
         if ladder is None or now is None or self._end:
             return
@@ -62,7 +62,7 @@ class Climber:
         try:
             if step:
                 self._settle()
-                self._climb(step, ladder)
+                self._climb(step, ladder, problems)
             elif self._is_stale(ladder.past):
                 self._save(ladder.past)
             self._said = ""
@@ -81,15 +81,16 @@ class Climber:
         ladder = self._ladder
         if ladder is None:
             return {"climbs": False, "restarts": 0, "reboots": 0, "due": {}}
-        due = {camera: ladder.due_in_s(camera) for camera in ladder.stuck}
+        step = ladder.next  # once: another thread may take it meanwhile
+        due = {camera: ladder.due_in_s(camera) for camera in ladder.stuck} if step else {}
         return {
             "climbs": True,
             "restarts": ladder.past.restarts_spent(),
             "reboots": ladder.past.reboots_spent(),
-            "due": {camera: {"step": ladder.next, "in_s": round(s)} for camera, s in due.items() if s is not None},
+            "due": {camera: {"step": step, "in_s": round(s)} for camera, s in due.items() if s is not None},
         }
 
-    def _climb(self, step: Step, ladder: Ladder) -> None:
+    def _climb(self, step: Step, ladder: Ladder, problems: Problems) -> None:
         """First the budget, then the event, then the step: whatever happens in between, it is not taken too often."""
         silent = f"camera {', '.join(ladder.stuck)}: no picture for {_minutes(self._config.climb_after_s)}"
         self._save(ladder.past.with_step(step))
@@ -101,7 +102,8 @@ class Climber:
             spent = f"{past.reboots_spent()} of {self._config.reboots} in 7 days"
             what = f"{silent}, and a restart did not help: Gander asks for a reboot ({spent})"
         log.warning("%s", what)
-        self._tell([{"what": what, "advice": "nothing yet; when it comes to that again, look at its cable and power"}])
+        advice = "nothing yet; when it comes to that again, look at its cable and power"
+        self._tell([{"what": what, "advice": advice}, *problems])
         self._settle()
         if step == "restart":
             self._end = what
@@ -111,8 +113,8 @@ class Climber:
     def _is_stale(self, past: Past) -> bool:
         """Whether the next boot would count wrongly by what is on the disk. Rarely: it is a card."""
         if past.boot != self._kept.boot or past.worked != self._kept.worked:
-            return bool(past.worked) or bool(past.reboots)
-        return bool(past.reboots) and past.age_s - self._kept.age_s >= _SAVE_S
+            return bool(past.worked) or past.reboots_spent() > 0
+        return past.reboots_spent() > 0 and past.age_s - self._kept.age_s >= _SAVE_S
 
     def _save(self, past: Past) -> None:
         write_atomically(self._path, json.dumps(asdict(past)).encode(), 0o640)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import struct
 import time
 import uuid
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Protocol
 REPLAY_START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _STA_UNSYNC = 0x0040  # <sys/timex.h>
+_NEVER_US = 16_000_000  # NTP_PHASE_LIMIT in the kernel
+_TIMEX = struct.Struct("@illlli")  # modes, offset, freq, maxerror, esterror, status
 _MODULE = Path("/sys/class/rtc/rtc0/since_epoch")
 _AGREE_S = 300.0
 _SECOND_NS = 1_000_000_000
@@ -34,7 +37,7 @@ class Clock(Protocol):
 
 
 class LiveClock:
-    """The system's clock: known when the kernel says it is synchronised, or a real-time clock with a battery agrees.
+    """The system's clock: known once it was synchronised in this boot, or where a clock with a battery agrees.
 
     The kernel is asked at most once a second, the module, which answers slowly, once a minute.
     """
@@ -75,12 +78,21 @@ class ReplayClock:
 def _synchronised() -> bool:
     """Ask adjtimex(2). Where the kernel cannot be asked (not Linux), a plausible year has to do."""
     try:
-        timex = (ctypes.c_byte * 256)()  # struct timex, mode 0: read only
-        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex))
-        status = int.from_bytes(bytes(timex)[40:44], "little")  # after modes, offset, freq, maxerror, esterror
-        return state not in (-1, 5) and not status & _STA_UNSYNC
+        timex = ctypes.create_string_buffer(256)  # struct timex, mode 0: read only
+        state = ctypes.CDLL(None, use_errno=True).adjtimex(timex)
     except (AttributeError, OSError):
         return datetime.now(UTC).year >= 2026
+    return state != -1 and was_set(timex.raw)
+
+
+def was_set(timex: bytes) -> bool:
+    """Whether a time server has set this machine's clock since it booted, and nobody else since: of a `struct timex`.
+
+    The kernel counts a clock as out of step 8.9 hours after the last answer, when it is off by seconds. But what it
+    was told then of its error stays: only the boot, and whoever sets the clock by hand, make that "unknown".
+    """
+    *_, esterror_us, status = _TIMEX.unpack_from(timex)
+    return not status & _STA_UNSYNC or esterror_us < _NEVER_US
 
 
 def _agrees(module: Path) -> bool:
@@ -145,3 +157,9 @@ class Ids:
             tail = int.from_bytes(hashlib.sha256(f"{self._seed}:{ms}:{self._count}".encode()).digest()[:8], "big")
         value = (ms & (1 << 48) - 1) << 80 | 0x7 << 76 | self._count << 64 | 0b10 << 62 | tail & (1 << 62) - 1
         return str(uuid.UUID(int=value))
+
+
+def first_id(moment: datetime) -> str:
+    """The least id that can be given at a moment: ids begin with their time, so a range of them needs no index."""
+    digits = f"{max(int(moment.timestamp() * 1000), 0):012x}"
+    return f"{digits[:8]}-{digits[8:]}"

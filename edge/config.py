@@ -16,7 +16,9 @@ MOST_HARM_S = 600.0
 
 class NodeConfig(Section):
     name: Name = Field("gander", description="Name of this appliance in every event and topic")
-    state: str = Field("", description="Folder of the journal, pictures and models; empty: a folder of the user's own")
+    state: str = Field(
+        "", description="Folder of the journal, pictures and models; empty: the service's, else in your home"
+    )
     # Where somebody lives: in no event and no log.
     latitude: float | None = Field(None, ge=-90.0, le=90.0, description="Degrees, north is positive: for quiet hours")
     longitude: float | None = Field(None, ge=-180.0, le=180.0, description="Degrees, east is positive")
@@ -233,7 +235,7 @@ class HealthConfig(Section):
     service: bool = Field(False, description="Restart and reboot also where no systemd started it: something else must")
     climb_after_s: float = Field(600.0, ge=1.0, le=86400.0, description="Silence before each of these steps")
     restarts: int = Field(2, ge=0, le=10, description="Most restarts of Gander in 6 hours; then a reboot is asked for")
-    reboots: int = Field(3, ge=0, le=7, description="Most reboots in 7 days, at least 6 hours apart; 0: none")
+    reboots: int = Field(3, ge=0, le=3, description="Most reboots in 7 days, at least 6 hours apart; 0: none")
 
 
 class Config(Section):

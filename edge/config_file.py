@@ -37,10 +37,16 @@ def load(path: Path | None, overrides: list[str] | tuple[str, ...] = ()) -> Conf
         raise ConfigError(f"{where}: {first_problem(error)}") from None
 
 
-def state_directory(config: Config, chosen: Path | None) -> Path:
-    """Where this appliance keeps what it knows: as told, as configured, else a folder of the user's own."""
-    if chosen or config.node.state:
-        return Path(chosen or config.node.state)
+def state_directory(config: Config, chosen: Path | None, of_service: Path | None = None) -> Path:
+    """Where this appliance keeps what it knows: as told, as configured, as its service has it, else in the user's home.
+
+    Raises `ConfigError` where that is not as its service has it: a daemon that was told would not hear this verb.
+    """
+    configured = config.node.state
+    if not chosen and of_service and configured and Path(configured) != of_service:
+        raise ConfigError(f"node.state: its service keeps it in {of_service}, got {configured}; leave it out")
+    if told := chosen or configured or of_service:
+        return Path(told)
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "gander"
 

@@ -190,7 +190,7 @@ def status_table(status: Mapping[str, Any]) -> Table:
     for model in status["models"]:
         state = "loaded" if model["ready"] else "NOT LOADED"
         fates = ", ".join(f"{count} {fate}" for fate, count in model["fates"].items()) or "not asked yet"
-        table.add_row(model["role"], f"{model['name']}, {state}, started {model['starts']} times; {fates}")
+        table.add_row(model["role"], f"{model['name']}, {state}, started {model['starts']} times of late; {fates}")
     facts = status["controller_facts"]
     ready = "ready" if status["controller_ready"] else f"NOT READY: {facts.get('trouble', '')}"
     table.add_row("controller", f"{status['controller']}, {ready}, {facts['refused']} orders refused")

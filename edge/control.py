@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import GanderError, NotRunning, Refused, StateError
+from edge.unit import to_start
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,13 @@ class Control:
             self._socket.listen(8)
         except OSError as error:
             raise StateError(f"{path}: cannot listen for commands there: {error}; choose a shorter --state") from None
-        threading.Thread(target=self._serve, name="control", daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raises `GanderError` when nobody listens any more: the owner could not even disarm."""
+        if not self._thread.is_alive() and not self._closing:
+            raise GanderError(f"{self._path}: commands are no longer heard; see the log above")
 
     def close(self) -> None:
         self._closing = True
@@ -55,21 +62,27 @@ class Control:
         while True:
             self._slots.acquire()
             try:
-                connection, _ = self._socket.accept()
-            except OSError as error:
+                self._take(self._socket.accept()[0])
+            except (OSError, RuntimeError) as error:
                 self._slots.release()
                 if self._closing:
                     return
-                log.warning("%s: %s", self._path, error)  # out of descriptors, say: the next may be heard
+                log.warning("%s: %s", self._path, error)  # out of descriptors or threads: the next may be heard
                 time.sleep(0.1)
-                continue
+
+    def _take(self, connection: socket.socket) -> None:
+        try:
             threading.Thread(target=self._answer, args=(connection,), name="command", daemon=True).start()
+        except RuntimeError:
+            connection.close()  # who asked is not left waiting
+            raise
 
     def _answer(self, connection: socket.socket) -> None:
         try:
             with connection, contextlib.suppress(OSError):
+                line = _line(connection, _READ_S)
                 connection.settimeout(_READ_S)
-                reply = self._handle(_line(connection), _peer(connection))
+                reply = self._handle(line, _peer(connection))
                 connection.sendall(json.dumps(reply).encode() + b"\n")
         finally:
             self._slots.release()
@@ -102,9 +115,9 @@ def ask(state: Path, command: str, /, *, via: str = "", timeout_s: float = _TIME
             connection.connect(str(path))
             wanted = {"command": command, "arguments": arguments, "via": via}
             connection.sendall(json.dumps(wanted).encode() + b"\n")
-            line = _line(connection)
+            line = _line(connection, timeout_s)
     except (FileNotFoundError, ConnectionRefusedError):
-        raise NotRunning(f"{path}: no gander runs there; start `gander run`, or name the right --state") from None
+        raise NotRunning(f"{path}: no gander runs there; {to_start()}") from None
     except OSError as error:
         raise GanderError(f"{path}: {error}") from None
     try:
@@ -116,9 +129,14 @@ def ask(state: Path, command: str, /, *, via: str = "", timeout_s: float = _TIME
     return reply["answer"]
 
 
-def _line(connection: socket.socket) -> bytes:
-    data = b""
+def _line(connection: socket.socket, timeout_s: float) -> bytes:
+    """What comes until the end of a line or of all. Raises `TimeoutError` where that takes longer, byte by byte too."""
+    data, until = b"", time.monotonic() + timeout_s
     while not data.endswith(b"\n") and len(data) <= _MAX_LINE:
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        connection.settimeout(left_s)
         part = connection.recv(4096)
         if not part:
             break

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edge.clock import iso
-from edge.errors import StateError
+from edge.errors import StateError, WrongState
+from edge.unit import to_start
 
 log = logging.getLogger(__name__)
 
@@ -128,8 +129,9 @@ def reader(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that cannot write. Raises `StateError` where there is nothing to read."""
     try:
         if not path.exists():
-            raise StateError(f"{path}: no journal there yet; start `gander run` or name the right --state")
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
+            raise WrongState(f"{path}: no journal there yet; {to_start()}")
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        connection = sqlite3.connect(uri, uri=True, timeout=5.0, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise StateError(f"{path}: cannot be read: {error}") from None
     found = 0
@@ -141,7 +143,7 @@ def reader(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.DatabaseError as error:
         if "no such" in str(error) and found < VERSIONS.get(path.name, 0):
             raise StateError(
-                f"{path}: of an older gander (schema {found}); start `gander watch` once: it brings it up to date"
+                f"{path}: of an older gander (schema {found}), brought up to date once this one runs; {to_start()}"
             ) from None
         raise StateError(f"{path}: {error}") from None
     finally:
@@ -173,7 +175,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     found = int(connection.execute("PRAGMA user_version").fetchone()[0])
     known = VERSIONS.get(path.name, found)
     if found > known:
-        raise StateError(f"{path}: written by a newer gander (schema {found}, this one knows {known}); update this one")
+        raise WrongState(f"{path}: written by a newer gander (schema {found}, this one knows {known}); update this one")
     return found
 
 

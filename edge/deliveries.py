@@ -64,6 +64,13 @@ class Deliveries:
         with transaction(self._connection):
             self._note(event_id, "waits", tries, iso(next_try), why)
 
+    def away(self, why: str) -> None:
+        """Why there is nobody to send anything to; empty: there is somebody."""
+        with transaction(self._connection):
+            self._connection.execute("DELETE FROM delivery WHERE publisher = ? AND event_id = ''", (self._publisher,))
+            if why:
+                self._note("", "waits", 0, None, why)
+
     def set_aside(self, event_id: str, tries: int, why: str) -> None:
         """An event that cannot be delivered is left behind, and the place moves past it."""
         with transaction(self._connection):
@@ -149,7 +156,8 @@ class Deliveries:
 
     def _keep(self, event_id: str) -> None:
         self._connection.execute("INSERT OR REPLACE INTO place VALUES (?, ?)", (self._publisher, event_id))
-        self._connection.execute("DELETE FROM delivery WHERE publisher = ? AND state = 'waits'", (self._publisher,))
+        sql = "DELETE FROM delivery WHERE publisher = ? AND state = 'waits' AND event_id != ''"  # see `away`
+        self._connection.execute(sql, (self._publisher,))
 
     def _let_go(self, event_ids: Sequence[str]) -> None:
         rows = [(self._publisher, id_) for id_ in event_ids]

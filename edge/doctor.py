@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from edge import card, controller_check, feed_check, machine, state_check
+from edge import card, controller_check, feed_check, installed, machine, state_check, unit
 from edge.config import CameraConfig, Config
 from edge.control import ask
 from edge.errors import GanderError, NotRunning
@@ -31,6 +31,7 @@ def examine(config: Config, state: Path, full: bool) -> Iterator[Finding]:
         yield shut
         return
     yield from _done("machine", machine.findings(config, state))
+    yield from _done("service", installed.findings(config))
     yield from _done("secrets", state_check.secrets(config, state))
     yield from _done("model", _models(config, state))
     yield from _done("installed models", state_check.bundles(config, state, full))
@@ -73,7 +74,7 @@ def _daemon(config: Config, state: Path) -> Iterator[Finding]:
         return
     for camera in config.camera:
         yield from _camera(camera)
-    yield Finding("advice", "daemon", "is not running", "start it with `gander run` (or the service) to keep watch")
+    yield Finding("advice", "daemon", "is not running", unit.to_start())
     yield state_check.mode(config.policy, state)
 
 
@@ -193,9 +194,9 @@ def _deterrents(config: Config) -> Iterator[Finding]:
         yield Finding(
             "advice", "deterrent", f"{names}: dry, no pin moves", 'when it is wired: controller.kind = "guard"'
         )
-        return
-    yield from machine.pins(names)
-    if harmful := [d.id for d in enabled if d.harms]:
+    if config.controller.kind == "guard" or machine.raspberry():  # with dry: whether they could be driven
+        yield from machine.pins(names, rights=not unit.there())
+    if config.controller.kind == "guard" and (harmful := [d.id for d in enabled if d.harms]):
         yield Finding(
             "advice", "deterrent", f"{', '.join(harmful)} on this Pi's own pins stays on where guard and kernel die",
             "give water and siren a Pico, which has a watchdog: `firmware/README.md`",

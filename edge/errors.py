@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+
+_ILL = (errno.EROFS, errno.EIO, errno.ENOSPC, errno.EDQUOT)
+
 
 class GanderError(Exception):
     """Base of all; its text is one line that says what, where, and what would be right."""
@@ -24,7 +28,16 @@ class BundleError(Refused):
 
 
 class StateError(GanderError):
-    """The state directory cannot be used: unwritable, full, newer, or held by another daemon."""
+    """A directory or file cannot be used now: full, read-only, damaged, or held by another process."""
+
+    @staticmethod
+    def of(error: OSError, text: str) -> StateError:
+        """Of a disk that is full, read-only or dying; else it is the wrong place."""
+        return StateError(text) if error.errno in _ILL else WrongState(text)
+
+
+class WrongState(StateError, Refused):
+    """It is the wrong directory or file: nothing is there, nobody may write there, or a newer gander wrote it."""
 
 
 class ControllerError(GanderError):

@@ -147,7 +147,7 @@ def export(state: Path, folder: Path, node: str, wanted: Wanted, progress: Progr
             building.rename(folder)
             sync(folder.parent)
     except OSError as error:
-        raise StateError(f"{folder}: not exported: {error.strerror}") from None
+        raise StateError.of(error, f"{folder}: not exported: {error.strerror}") from None
     return done
 
 

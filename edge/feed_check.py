@@ -8,6 +8,7 @@ from edge.config import Config
 from edge.errors import ConfigError, GanderError
 from edge.health import Finding
 from edge.publish import poster, sinks
+from edge.publishers import secret
 from edge.publishers.mqtt_link import probe
 
 
@@ -19,7 +20,13 @@ def findings(config: Config) -> Iterator[Finding]:
             yield _poster(config, name)
 
 
+def _closed(what: str) -> Finding:
+    return Finding("advice", what, "its secrets are closed to you", "`sudo gander doctor` looks at them, too")
+
+
 def _poster(config: Config, name: str) -> Finding:
+    if secret.hidden(config.x.credentials if name == "x" else _urls_file(config, name)):
+        return _closed(name)
     try:
         poster(config, name).close()
     except ConfigError as error:
@@ -27,10 +34,17 @@ def _poster(config: Config, name: str) -> Finding:
     return Finding("ok", name, f"is set up; `gander publish --test {name} --send` tries it")
 
 
+def _urls_file(config: Config, name: str) -> str:
+    return next((notify.urls_file for notify in config.notify if notify.name == name), "")
+
+
 def _mqtt(config: Config) -> Iterator[Finding]:
     mqtt = config.mqtt
     if not mqtt.host:
         yield Finding("ok", "mqtt", "no broker configured: events stay on this machine")
+        return
+    if secret.hidden(mqtt.password_file, mqtt.key, mqtt.certificate, mqtt.ca):
+        yield _closed("mqtt")
         return
     where = f"{mqtt.host}:{mqtt.service}"
     try:

@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 _ZONES = Path("/sys/class/thermal")
+_SENSORS = Path("/sys/class/hwmon")
+SUPPLY = "use the supply made for this model, with its own cable"
 _HOT_C = 80.0  # a Raspberry Pi slows down from here on
 _FULL = 0.05  # of the disk
 _MANY_STARTS = 5
 _WAITING = 500  # records
 _LATE_S = 600.0  # for what is published
+_SILENT_S = 5.0  # without a picture: one that is back has them more often
+_LOST_S = 3600.0  # so long it is told that records were lost
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, and what to do about it."""
+    """What is wrong, and what to do about it. Up to ": " `what` names it; figures and reasons, which move, follow."""
 
     what: str
     advice: str
@@ -46,7 +50,7 @@ def problems(status: Mapping[str, Any]) -> list[Problem]:
 def _cameras(status: Mapping[str, Any]) -> Iterator[Problem]:
     due = status.get("ladder", {}).get("due", {})
     for camera in status["cameras"]:
-        if camera["trouble"] or camera["id"] in due:
+        if camera["trouble"] or (camera["id"] in due and camera["silent_s"] > _SILENT_S):
             why = camera["trouble"] or f"nothing for {camera['silent_s']:.0f} s"
             yield Problem(
                 f"camera {camera['id']} gives no picture: {why}",
@@ -105,14 +109,14 @@ def _pin(status: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _keeping(status: Mapping[str, Any]) -> Iterator[Problem]:
     journal, pictures = status["journal"], status["pictures"]
-    if journal["dropped"]:
+    if journal["dropped"] and journal["dropped_s"] < _LOST_S:
         yield Problem(
-            f"{journal['dropped']} records could not be kept",
+            f"records could not be kept: {journal['dropped']} since the start",
             "is the card full or dying? `gander doctor --full` reads all of it",
         )
     elif journal["waiting"] > _WAITING:
         yield Problem(
-            f"{journal['waiting']} records wait to be written", "the card is slow, full or read-only: `gander doctor`"
+            f"records wait to be written: {journal['waiting']}", "the card is slow, full or read-only: `gander doctor`"
         )
     if pictures.get("problem"):
         yield Problem("pictures are not kept", pictures["problem"])
@@ -137,7 +141,9 @@ def _machine(status: Mapping[str, Any]) -> Iterator[Problem]:
             "`gander prune` deletes pictures that are due; labelled ones stay: move them with `gander export`",
         )
     if temperature is not None and temperature >= _HOT_C:
-        yield Problem(f"the processor has {temperature:.0f} °C and slows down", "give it air, shade or a heat sink")
+        yield Problem(f"the processor is hot and slows down: {temperature:.0f} °C", "give it air, shade or a heat sink")
+    if status["undervoltage"]:
+        yield Problem("the supply gives too little voltage", SUPPLY)
 
 
 def disk(state: Path) -> dict[str, int]:
@@ -155,3 +161,14 @@ def temperature() -> float | None:
         except (OSError, ValueError):
             continue
     return max(found, default=None)
+
+
+def undervoltage(sensors: Path = _SENSORS) -> bool | None:
+    """Whether a Raspberry Pi has too little voltage right now, as its firmware says; None on other machines."""
+    for sensor in sensors.glob("hwmon*"):
+        try:
+            if (sensor / "name").read_text().strip() == "rpi_volt":
+                return (sensor / "in0_lcrit_alarm").read_text().strip() == "1"
+        except OSError:
+            continue
+    return None

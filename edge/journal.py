@@ -16,8 +16,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from edge import reserve
 from edge.atomic import make_folder
 from edge.database import EVENTS as EVENTS
 from edge.database import OWNER as OWNER
@@ -25,7 +26,7 @@ from edge.database import connect as connect
 from edge.database import prepare
 from edge.database import reader as reader
 from edge.database import transaction as transaction
-from edge.errors import StateError
+from edge.errors import StateError, WrongState
 from edge.values import Event
 
 log = logging.getLogger(__name__)
@@ -53,14 +54,12 @@ class Journal:
         self._patient = patient
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, lock(state))
-            for name in (EVENTS, OWNER):
-                prepare(state / name)
             # Here and not in the thread: on a disk that fills up right after the start they could not be opened.
-            self._events = stack.enter_context(_opened(state / EVENTS))
-            self._owner = stack.enter_context(_opened(state / OWNER))
+            self._events, self._owner = _open(state, stack)
             self._let_go = stack.pop_all().close
         self.state = state
         self.dropped = 0
+        self._dropped_at = 0.0  # monotonic
         self.committed = 0
         self.trouble = ""
         """Why nothing can be written at present; empty: it can."""
@@ -72,6 +71,11 @@ class Journal:
     @property
     def waiting(self) -> int:
         return self._queue.qsize()
+
+    @property
+    def dropped_s(self) -> float | None:
+        """Seconds since a record was dropped; None: none was."""
+        return time.monotonic() - self._dropped_at if self.dropped else None
 
     def check(self) -> None:
         """Raises `StateError` when the writer is gone: then the daemon must not go on as if it kept a record."""
@@ -129,14 +133,17 @@ class Journal:
 
     def _put(self, row: Row) -> bool:
         if not row.precious and not self._patient and self._queue.qsize() > self._size // 2:
-            self.dropped += 1
-            return False
+            return self._drop()
         try:
             self._queue.put(row, block=self._patient)
         except queue.Full:
-            self.dropped += 1
-            return False
+            return self._drop()
         return True
+
+    def _drop(self) -> Literal[False]:
+        self._dropped_at = time.monotonic()
+        self.dropped += 1
+        return False
 
     def _write(self) -> None:
         """The writer thread: commit what waits in groups, try again for as long as the card refuses."""
@@ -192,22 +199,39 @@ class Journal:
     def _commit_singly(self, events: sqlite3.Connection, rows: list[Row], error: Exception) -> None:
         """One row in the group cannot be written at all: it goes, the others stay."""
         if len(rows) == 1:
-            self.dropped += 1
+            self._drop()
             log.error("%s: a row that cannot be written: %s", EVENTS, error)
             return
         for row in rows:
             self._commit(events, [row])
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """The writer's connection, with all files it needs beside it made."""
+Files = tuple[sqlite3.Connection, sqlite3.Connection]
+
+
+def _open(state: Path, stack: contextlib.ExitStack) -> Files:
+    """The writer's connections, which `stack` closes; on a full disk at the reserve's cost. Raises `StateError`."""
     try:
-        with connect(path) as connection:
-            connection.execute("PRAGMA user_version").fetchone()
-            yield connection
+        return stack.enter_context(_opened(state))
+    except StateError as error:
+        if isinstance(error, WrongState) or not reserve.spend(state):
+            raise
+        log.warning("%s: what the disk holds in reserve is given up for it", error)
+        return stack.enter_context(_opened(state))
+
+
+@contextlib.contextmanager
+def _opened(state: Path) -> Iterator[Files]:
+    """Both databases, with all files they need beside them made."""
+    for name in (EVENTS, OWNER):
+        prepare(state / name)
+    try:
+        with connect(state / EVENTS) as events, connect(state / OWNER) as owner:
+            for connection in (events, owner):
+                connection.execute("PRAGMA user_version").fetchone()
+            yield events, owner
     except sqlite3.Error as error:
-        raise StateError(f"{path}: cannot be used: {error}") from None
+        raise StateError(f"{state}: the journal cannot be used: {error}") from None
 
 
 Work = Callable[[sqlite3.Connection], Any]
@@ -232,9 +256,14 @@ def dump(value: Any) -> str:
 
 
 def events_after(connection: sqlite3.Connection, place: int, limit: int = 500) -> list[tuple[int, dict[str, Any]]]:
-    """Events committed after `place` (0: from the start), in the order of their commit, each with its own place."""
+    """Events committed after `place` (0: from the start), in the order of their commit, each with its own place.
+
+    A damaged one is passed over.
+    """
+    sound = "CASE WHEN json_valid(json) THEN json_extract(json, '$.id') END IS NOT NULL"
     rows = connection.execute(
-        "SELECT place, json FROM event WHERE place > ? AND json_valid(json) ORDER BY place LIMIT ?", (place, limit)
+        f"SELECT place, json FROM event WHERE place > ? AND {sound} ORDER BY place LIMIT ?",  # noqa: S608 - no input
+        (place, limit),
     )
     return [(row[0], json.loads(row[1])) for row in rows]
 
@@ -268,7 +297,8 @@ def lock(state: Path, name: str = "lock") -> int:
         make_folder(state, 0o2770)
         fd = os.open(state / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
     except OSError as error:
-        raise StateError(f"{state}: cannot keep state there: {error.strerror}; choose another with --state") from None
+        text = f"{state}: cannot keep state there: {error.strerror}; choose another with --state"
+        raise StateError.of(error, text) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -76,12 +76,20 @@ def generate(path: Path, comment: str = "") -> SigningKey:
     )
     try:
         write_atomically(path, pem, 0o600, replace=False)
-        write_atomically(public_path(path), key.public.line.encode(), 0o644)
     except FileExistsError:
         raise Refused(f"{path}: there is a key already; move it away or choose another name") from None
     except OSError as error:
-        raise StateError(f"{path}: the key cannot be written: {error.strerror}") from None
+        raise StateError.of(error, f"{path}: the key cannot be written: {error.strerror}") from None
+    _write_public(path, key)
     return key
+
+
+def _write_public(path: Path, key: SigningKey) -> None:
+    public = public_path(path)
+    try:
+        write_atomically(public, key.public.line.encode(), 0o644)
+    except OSError as error:
+        raise StateError.of(error, f"{public}: the key cannot be written: {error.strerror}") from None
 
 
 def own_path() -> Path:
@@ -108,14 +116,18 @@ def load(path: Path) -> SigningKey:
 
 
 def load_or_generate(path: Path, comment: str = "") -> SigningKey:
-    """The device's own key: read, or made at the first call."""
+    """The device's own key: read, or made at the first call. Raises as `generate` and `load` do."""
     if not path.exists():
         try:
             return generate(path, comment)
         except Refused:
             if not path.exists():
                 raise  # else another process was faster
-    return load(path)
+    key = load(path)
+    if not public_path(path).exists():  # a power cut came between the two files
+        key = SigningKey(key.private, comment)
+        _write_public(path, key)
+    return key
 
 
 def load_public(path: Path) -> PublicKey:

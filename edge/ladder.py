@@ -80,23 +80,26 @@ class Ladder:
         self._may_reboot = reboots
         self._delivered: dict[str, int] = {}
         self._silent_s: dict[str, float] = {}
+        self._came: set[str] = set()  # cameras that had delivered more at the last look
         self.past = past.at(now)
 
     def look(self, now: Uptime, delivered: Mapping[str, int]) -> Step | None:
         """The step that is due. `delivered`: pictures so far, of every camera.
 
-        Asking again gives the same step until it was `take`n.
+        Pictures at one look only end no silence: a driver may give one each time it is opened, and then hang. Asking
+        again gives the same step until it was `take`n.
         """
         turn_s = min(max(now.seconds - self.past.boot_s, 0.0), LONGEST_TURN_S)
         self.past = self.past.at(now)
-        for camera, count in delivered.items():
-            if count != self._delivered.get(camera, 0):
-                self._delivered[camera] = count
+        came = {camera for camera, count in delivered.items() if count != self._delivered.get(camera, 0)}
+        for camera in delivered:
+            silent_s = self._silent_s.get(camera, 0.0)
+            self._silent_s[camera] = silent_s if camera in came else silent_s + turn_s
+            if camera in came & self._came:
                 self._silent_s[camera] = 0.0
-                if camera not in self.past.worked:
-                    self.past = replace(self.past, worked=(*self.past.worked, camera))
-            else:
-                self._silent_s[camera] = self._silent_s.get(camera, 0.0) + turn_s
+        if first := came - set(self.past.worked):
+            self.past = replace(self.past, worked=(*self.past.worked, *sorted(first)))
+        self._delivered, self._came = dict(delivered), came
         return self.next if self.stuck and self._silence() >= self._rules.after_s else None
 
     def take(self, step: Step) -> Past:

@@ -20,6 +20,7 @@ _COLOURS = 64, 36
 AVERAGE_S = 60.0  # pictures are averaged over so long: hens, leaves and the sensor's noise fade, the yard stays
 _FINE, _COARSE = (3, 3), (9, 9)
 _WHITE = 250
+DARK, LIT = 16.0, 40.0  # brightness: nothing can be seen below the one, detail be judged above the other
 _EDGE = 8  # pixels around a privacy mask, whose edge is always sharp
 
 
@@ -41,6 +42,16 @@ class View:
     alive: bool
     edges: Thumb
     light: float | None = None
+
+    @property
+    def shows_colour(self) -> bool:
+        """Whether there would be colour to be seen."""
+        return self.brightness >= DARK and self.white < 0.5
+
+    @property
+    def lit(self) -> bool:
+        """Whether there is light to judge detail by."""
+        return self.brightness >= LIT and self.white < 0.5
 
 
 class Gaze:

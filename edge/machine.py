@@ -17,19 +17,14 @@ import numpy as np
 from edge.clock import LiveClock
 from edge.config import Config
 from edge.errors import GanderError
-from edge.health import Finding, disk, temperature
+from edge.health import SUPPLY, Finding, disk, temperature, undervoltage
 from edge.runtimes import tflite
 
 _MODEL = Path("/proc/device-tree/model")
 _CONFIG = (Path("/boot/firmware/config.txt"), Path("/boot/config.txt"))
-_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+_MODULES = Path("/sys/module")
+_RP1 = re.compile(r"Raspberry Pi (5|500|Compute Module 5)\b")  # their pins hang on this chip
 _LITTLE_MB = 500
-_TROUBLES = {
-    0: "its supply gives too little voltage",
-    1: "its clock is capped",
-    2: "it is throttled",
-    3: "it is too hot",
-}
 
 
 def raspberry() -> str:
@@ -76,13 +71,13 @@ def strict_gpiod() -> bool | None:
     return None
 
 
-def throttled() -> list[str]:
-    """What the firmware of a Raspberry Pi complains of right now."""
+def outputs_stay(model: str, modules: Path = _MODULES) -> bool | None:
+    """Whether the kernel keeps released outputs driven, by the driver that this model's pins have; None: unknown."""
+    driver = "pinctrl_rp1" if _RP1.match(model) else "pinctrl_bcm2835"  # Raspberry Pi's kernel has both, on any model
     try:
-        bits = int(_THROTTLED.read_text(), 16)
-    except (OSError, ValueError):
-        return []
-    return [trouble for bit, trouble in _TROUBLES.items() if bits >> bit & 1]
+        return (modules / driver / "parameters" / "persist_gpio_outputs").read_text().strip() == "Y"
+    except OSError:
+        return None
 
 
 def findings(config: Config, state: Path) -> Iterator[Finding]:
@@ -129,8 +124,8 @@ def _hardware() -> Iterator[Finding]:
         )  # fmt: skip
     else:
         yield Finding("ok", "machine", f"{kind}, {cores} cores, {memory} MB free")
-    for trouble in throttled():
-        yield Finding("problem", "power", trouble, "use the supply made for this model, and give it air")
+    if undervoltage():
+        yield Finding("problem", "power", "the supply gives too little voltage", SUPPLY)
     degrees = temperature()
     if degrees is not None:
         hot = degrees >= 80
@@ -177,8 +172,8 @@ def _disk(config: Config, state: Path) -> Iterator[Finding]:
         yield Finding("ok", "disk", says)
 
 
-def pins(names: str) -> Iterator[Finding]:
-    """Whether this machine's own pins can be driven, and let go."""
+def pins(names: str, rights: bool = True) -> Iterator[Finding]:
+    """Whether this machine's own pins can be driven, and let go. `rights`: by who runs this."""
     factory = os.environ.get("GPIOZERO_PIN_FACTORY", "")
     chips = sorted(Path("/dev").glob("gpiochip*"))
     if factory == "mock":
@@ -187,7 +182,7 @@ def pins(names: str) -> Iterator[Finding]:
         )
     elif not chips:
         yield Finding("problem", "deterrent", f"{names}: this machine has no GPIO", 'controller.kind = "dry" on a desk')
-    elif not any(os.access(chip, os.R_OK | os.W_OK) for chip in chips):
+    elif rights and not any(os.access(chip, os.R_OK | os.W_OK) for chip in chips):
         yield Finding(
             "problem", "deterrent", f"{names}: no right to {chips[0]}", "`sudo usermod -aG gpio $USER`, log in again"
         )
@@ -195,10 +190,17 @@ def pins(names: str) -> Iterator[Finding]:
         yield Finding("problem", "deterrent", f"{names}: no working lgpio", "`sudo apt install python3-lgpio`")
     else:
         yield Finding("ok", "deterrent", names)
-    if raspberry() and not strict_gpiod():
+    if model := raspberry():
+        yield from released(outputs_stay(model), strict_gpiod())
+
+
+def released(stays: bool | None, configured: bool | None) -> Iterator[Finding]:
+    """What becomes of the pin of a guard that is killed: as the kernel says, and as `config.txt` asks. Pure."""
+    if stays or (stays is None and not configured):
         yield Finding(
             "problem", "deterrent", "this kernel keeps a released output driven: a killed guard would leave it on",
-            "add dtparam=strict_gpiod to /boot/firmware/config.txt and reboot",
+            "reboot once: config.txt has what is needed, this kernel was started before"
+            if configured else "add dtparam=strict_gpiod to /boot/firmware/config.txt and reboot",
         )  # fmt: skip
 
 

@@ -24,9 +24,8 @@ from edge.atomic import make_folder, write_atomically
 from edge.books import open_books
 from edge.clock import Clock, Ids, LiveClock, iso
 from edge.config import MediaConfig
-from edge.dating import MEND, Dating
 from edge.decoy import ROLE, Decoys, content
-from edge.errors import StateError
+from edge.errors import GanderError, StateError
 from edge.journal import Journal
 from edge.marking import mark
 from edge.people import People, Stay
@@ -94,7 +93,6 @@ class Media:
         self._ids, self._patient, self._clock = ids, patient, clock or LiveClock()
         self._kept: dict[str, int] = {}
         self._people, self._begun = People(person_hold_s), deque[Stay](maxlen=64)
-        self._dating = Dating(self._clock)
         self._decoys = Decoys(state, config.decoy_mb * 10**6)
         self._retention = Retention(state, config, journal_days, journal, self._decoys, self._clock)
         self._turn = threading.Lock()  # of the card: the thread's, or a command's
@@ -126,6 +124,7 @@ class Media:
     def person(self, frame: Frame) -> None:
         """A person is seen in this frame, or in a crop of it."""
         if stay := self._people.see(frame.camera, frame.wall):
+            self._flag_stay(stay)  # a card that stalls holds the thread up for long, and posts do not wait
             self._begun.append(stay)
             with contextlib.suppress(queue.Full):  # the thread is awake, then
                 self._queue.put_nowait(stay)
@@ -147,6 +146,11 @@ class Media:
             "problem": self._problem,
         }
 
+    def check(self) -> None:
+        """Raises `GanderError` when the thread is gone: no picture would be kept any more, nor deleted."""
+        if not self._thread.is_alive() and not self._closing:
+            raise GanderError(f"{self._folder}: pictures are no longer looked after; see the log above")
+
     def prune(self) -> str:
         """Any thread but the loop's: delete what is due now, and say what went. Raises `StateError`.
 
@@ -154,7 +158,6 @@ class Media:
         """
         if not self._turn.acquire(timeout=_COMMAND_S):
             raise StateError(f"{self._folder}: the card does not answer; try again later")
-        self._mend()
         self._turn.release()
         try:
             return str(self._retention.prune(_COMMAND_S, self._turn))
@@ -184,7 +187,8 @@ class Media:
 
     def _write(self) -> None:
         """The thread: keep what is handed over; between, delete what is due and mark pictures with people."""
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        nice = max(_NICE, os.getpriority(os.PRIO_PROCESS, 0))  # going back up takes a right
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
         with self._turn:
             self._attempt(self._recall)
         while not self._closing:
@@ -197,7 +201,6 @@ class Media:
                     return
                 work = partial(self._carry_out, item)
             with self._turn:
-                self._mend()
                 self._attempt(work)
             self._flag()
 
@@ -241,23 +244,19 @@ class Media:
         """People seen shortly before a restart may still be there."""
         with open_books(self._state) as books:
             for camera, ended in books.people_seen(iso(self._clock.wall(0.0) - timedelta(hours=1))):
-                self._people.see(camera, datetime.fromisoformat(ended))
+                with contextlib.suppress(ValueError, TypeError):  # a damaged row
+                    self._people.see(camera, datetime.fromisoformat(ended))
 
     def _flag(self) -> None:
         """Pictures taken shortly before a person was seen are pictures with a person, too."""
-        sql = "UPDATE picture SET person = 1 WHERE camera = ? AND wall BETWEEN ? AND ?"
-        while self._begun:
-            first, last = self._people.span(self._begun[0])
-            if not self._journal.write(sql, self._begun[0].camera, iso(first), iso(last), precious=True):
-                return  # the journal is full: later
+        while self._begun and self._flag_stay(self._begun[0]):  # the journal is full: later
             self._begun.popleft()
 
-    def _mend(self) -> None:
-        """Within a turn, before anything is deleted: pictures from before the clock was set get their right time."""
-        while due := self._dating.due():
-            if not self._journal.write(MEND, *due, precious=True):
-                return
-            self._dating.mended()
+    def _flag_stay(self, stay: Stay) -> bool:
+        """Any thread. Returns whether there was room. What the thread is at now gets its row only after this."""
+        first, last = self._people.span(stay)
+        sql = "UPDATE picture SET person = 1 WHERE camera = ? AND wall BETWEEN ? AND ?"
+        return self._journal.write(sql, stay.camera, iso(first), iso(last), precious=True)
 
     def _tidy(self) -> None:
         """One slice of what is due. When all is done, see whether there is room for the next picture."""
@@ -290,6 +289,7 @@ class Media:
         folder = self._folder / frame.wall.strftime("%Y-%m-%d")
         make_folder(folder)
         rows: list[tuple[Any, ...]] = []
+        wall = iso(self._retention.dating.right(frame.wall, time.monotonic() - frame.taken_at_ns / 1e9))
         for kind, (id_, of, _) in images.items():
             path, data = folder / f"{id_}.jpg", coded[kind]
             try:
@@ -298,7 +298,7 @@ class Media:
                 self._take_back(rows)
                 raise
             where, sha256 = str(path.relative_to(self._folder)), hashlib.sha256(data).hexdigest()
-            rows.append((id_, where, sha256, len(data), kind, visit.id, of, iso(frame.wall), frame.camera))
+            rows.append((id_, where, sha256, len(data), kind, visit.id, of, wall, frame.camera))
         person = int(self._people.near(frame.camera, frame.wall))
         while rows:  # together, so that the journal writes them at once
             if not self._journal.write(INSERT, *rows[0], person):
@@ -306,7 +306,6 @@ class Media:
                 raise StateError("the journal has no room for it (card too slow or full)")
             del rows[0]
         self._retention.saved(self._size, pictures=len(images))
-        self._dating.taken(frame.camera, frame.wall, frame.taken_at_ns / 1e9)
         self._problem = ""
 
     def _take_back(self, rows: list[tuple[Any, ...]]) -> None:

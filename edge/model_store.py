@@ -50,7 +50,7 @@ class ModelStore:
         try:
             self._state.mkdir(parents=True, exist_ok=True, mode=0o2770)
         except OSError as error:
-            raise StateError(f"{self._state}: cannot keep state there: {error.strerror}") from None
+            raise StateError.of(error, f"{self._state}: cannot keep state there: {error.strerror}") from None
         return keys.load_or_generate(self._state / "device.key", "device")
 
     def trusted(self) -> list[PublicKey]:
@@ -64,10 +64,14 @@ class ModelStore:
         return [keys.load_public(path) for path in paths]
 
     def trust(self, path: Path) -> PublicKey:
-        """Enrol a public key: bundles it signed are accepted from now on."""
+        """Enrol a public key: bundles it signed are accepted from now on. Raises `StateError`: not kept."""
         key = keys.load_public(path)
-        make_folder(self._keys)
-        write_atomically(self._keys / f"{key.fingerprint}.pub", key.line.encode())
+        try:
+            make_folder(self._keys)
+            write_atomically(self._keys / f"{key.fingerprint}.pub", key.line.encode())
+        except OSError as error:
+            where = f"{self._keys}: the key cannot be kept: {error.strerror}"
+            raise StateError.of(error, f"{where}; start the daemon, or use sudo") from None
         return key
 
     def champion(self) -> Bundle:
@@ -127,7 +131,7 @@ class ModelStore:
             make_folder(self._folder)
             write_atomically(self._folder / bundle.manifest.file_name, path.read_bytes())
         except OSError as error:
-            raise StateError(f"{self._folder}: cannot keep the bundle: {error.strerror}") from None
+            raise StateError.of(error, f"{self._folder}: cannot keep the bundle: {error.strerror}") from None
         return bundle, test
 
     def versions(self) -> dict[str, str]:
@@ -156,9 +160,8 @@ class ModelStore:
         return self.install(newest.path)[0]
 
     def candidate(self, name: str) -> Bundle:
-        """An installed bundle that could be promoted, verified."""
-        if self._config.champion:
-            raise Refused(f"models.champion = {self._config.champion!r} is configured and decides; remove it first")
+        """An installed bundle that could be promoted, verified. Raises `Refused`."""
+        self._free()
         path = self.find(name)
         if path.parent != self._folder:
             raise Refused(f"model {name}: install it first: `gander bundle install {path}`")
@@ -171,7 +174,8 @@ class ModelStore:
         self._write(name, before)
 
     def before(self) -> Bundle:
-        """The champion before this one, verified. Raises `Refused` where there is none."""
+        """The champion before this one, verified. Raises `Refused` where there is none, or one is configured."""
+        self._free()
         before = self._roles()["before"]
         if not before:
             raise Refused("rollback: there was no champion before this one")
@@ -181,6 +185,10 @@ class ModelStore:
         """Make the champion before this one the champion again."""
         before = self._roles()["before"]
         self._write(before[-1], before[:-1])
+
+    def _free(self) -> None:
+        if self._config.champion:
+            raise Refused(f"models.champion = {self._config.champion!r} is configured and decides; remove it first")
 
     def _write(self, champion: str, before: list[str]) -> None:
         text = json.dumps({"champion": champion, "before": before[-_KEEP:]}, indent=1)

@@ -44,6 +44,7 @@ _CROP_BYTES = 4096 * 4096 * 3  # the largest square that can be asked about; pag
 _MESSAGE_BYTES = 256 * 1024
 _REASON_BYTES = 2000
 _LOADING_NS = 60_000_000_000
+_STEADY_NS = 600_000_000_000  # what has run for so long is well again
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class ModelWorker:
     def __init__(self, bundle: Bundle, role: Role, threads: int, hang_ns: int = 5_000_000_000) -> None:
         self.name, self.role = bundle.name, role
         self.starts = 0
+        """Since it last ran for ten minutes. The more, the longer it rests before the next."""
         self._threads, self._hang_ns = threads, hang_ns
         manifest = bundle.manifest.model_dump_json().encode()
         self._sizes = len(bundle.model), len(manifest)
@@ -143,6 +145,8 @@ class ModelWorker:
             self._lost(f"hung for {self._hang_ns / 1e9:.0f} s")
         elif self._socket and not self.ready and now - self._started_ns > _LOADING_NS:
             self._lost(f"did not load within {_LOADING_NS / 1e9:.0f} s")
+        elif self.ready and now - self._started_ns > _STEADY_NS:
+            self.starts = 1
         if self._dying and self._dying.poll() is not None:
             self._dying = None
         # The dead one must be gone first: they share the crop's memory.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import lzma
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _MOST = 100  # files looked at in a folder
 _LARGEST = 4_000_000  # bytes of a manifest
+_UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 _Seen = tuple[int, int, Manifest | None]
 
 
@@ -91,6 +93,6 @@ def _manifest(path: Path) -> Manifest | None:
     try:
         with zipfile.ZipFile(path) as bundle, bundle.open("manifest.json") as part:
             return Manifest.model_validate_json(part.read(_LARGEST))
-    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValidationError, RuntimeError, ValueError) as error:
+    except (*_UNREADABLE, KeyError, ValidationError, RuntimeError, ValueError) as error:
         log.debug("%s: %s", path, error)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,8 @@ from edge.sender import LOOK_S, Sender
 
 log = logging.getLogger(__name__)
 
-_MOST_ERRORS = 5  # an event at which a publisher fails so often in an unforeseen way is poison
+_MOST_ERRORS = 5  # an event at which a publisher fails so often in a row in an unforeseen way is poison
+_AWAY = 10  # of the first wait: who is away for longer, that is told
 
 Owed = Sequence[tuple[int, Mapping[str, Any]]]
 """Events, each with its place in the journal."""
@@ -41,6 +43,14 @@ class _Outcome:
     after_s: float = 0.0
 
 
+def _is_from_before(moment: datetime, event: Mapping[str, Any]) -> bool:
+    """Whether an event is so old. One whose clock was not set, or that is damaged, says nothing about that."""
+    try:
+        return bool(event["clock_ok"]) and datetime.fromisoformat(event["wall"]) < moment
+    except (KeyError, TypeError, ValueError):  # it is sent, and set aside where the sink cannot make sense of it
+        return False
+
+
 class Outbox(Sender):
     """One publisher's loop. It keeps its place only after the sink has acknowledged, so a kill loses nothing."""
 
@@ -51,7 +61,10 @@ class Outbox(Sender):
         super().__init__(state, publisher.name, first_wait_s)
         self._publisher, self._node, self._bounds = publisher, node, bounds or Bounds()
         self._last = ""  # the last event delivered
+        self._errors = 0  # in a row, unforeseen, at the event after that
         self._dropped = True  # whether there may be something to tell about what was dropped
+        self._away: str | None = None  # why there is nobody to send to, as it is kept; None: who knows
+        self._there_at, self._away_after_s = time.monotonic(), _AWAY * first_wait_s
         self.start()
 
     def follow(self, reading: Reading) -> None:
@@ -68,6 +81,7 @@ class Outbox(Sender):
                 place = self._drop(gone)
                 continue
             there = self._publisher.ready(LOOK_S if owed else 0.0)
+            self._keep_away("" if there else self._publisher.trouble)
             if owed and there:
                 if self._tell_dropped():  # one by one after a failure, so that it is known which event is the trouble
                     place = self._settle(owed, self._send(owed if self.breaker.closed else owed[:1]), place)
@@ -75,6 +89,15 @@ class Outbox(Sender):
                 return
             elif not owed:
                 self.rest(LOOK_S)
+
+    def _keep_away(self, why: str) -> None:
+        """Keep why there is nobody to send to, for `gander status`; not of a moment's absence."""
+        if not why:
+            self._there_at = time.monotonic()
+        if why == self._away or (why and time.monotonic() - self._there_at < self._away_after_s):
+            return
+        self.insist(lambda: self.pages.away(why))
+        self._away = why
 
     def _begin(self, reading: Reading) -> str:
         """The last event delivered. Where a new publisher begins is kept before anything is sent."""
@@ -98,8 +121,7 @@ class Outbox(Sender):
         if math.isinf(self._bounds.max_age_s):
             return [], owed
         oldest = datetime.now(UTC) - timedelta(seconds=self._bounds.max_age_s)
-        # The time of an event from before the clock was set says nothing about its age.
-        old = [event["clock_ok"] and datetime.fromisoformat(event["wall"]) < oldest for _, event in owed]
+        old = [_is_from_before(oldest, event) for _, event in owed]
         first = old.index(not old[0]) if (not old[0]) in old else len(owed)
         return (owed[:first], owed[first:]) if old[0] else ([], owed[:first])
 
@@ -109,7 +131,7 @@ class Outbox(Sender):
         why = f"older than {self._bounds.max_age_s / 3600:g} h, or more than {self._bounds.most} waited"
         log.warning("%s: %d events are dropped: %s", self.name, len(owed), why)
         self.insist(lambda: self.pages.drop(owed[0][1]["id"], last["id"], len(owed), why))
-        self._last, self._dropped = last["id"], True
+        self._last, self._dropped, self._errors = last["id"], True, 0
         return place
 
     def _tell_dropped(self) -> bool:
@@ -158,16 +180,17 @@ class Outbox(Sender):
         """Keep what was delivered; wait before what was not, or set it aside. Returns the new place."""
         if outcome.done:
             place, event = owed[outcome.done - 1]
-            self._last = event["id"]
+            self._last, self._errors = event["id"], 0
             self.insist(lambda: self.pages.keep(self._last))
             self.breaker.went_well()
         if not outcome.why:
             return place
         following, event = owed[outcome.done]
         tries = (self.insist(lambda: self.pages.tries(event["id"])) or 0) + 1
-        if outcome.refused or (outcome.unforeseen and tries >= _MOST_ERRORS):
+        self._errors = self._errors + 1 if outcome.unforeseen else 0  # an outage before says nothing about the event
+        if outcome.refused or self._errors >= _MOST_ERRORS:
             log.warning("%s: event %s is set aside: %s", self.name, event["id"], outcome.why)
-            self._last = event["id"]
+            self._last, self._errors = event["id"], 0
             self.insist(lambda: self.pages.set_aside(self._last, tries, outcome.why))
             return following
         self.rest(self.stumble(event["id"], tries, outcome.why, outcome.after_s))

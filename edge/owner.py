@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
-from edge.clock import Clock, Ids, boot_id, iso
+from edge.clock import Clock, Ids, boot_id, iso, uptime
 from edge.errors import GanderError, Refused, StateError
 from edge.journal import EVENTS, Journal, reader
 from edge.values import Event, Mode
@@ -68,32 +69,37 @@ class Owner:
             wanted = Mode(mode)
         except ValueError:
             raise Refused(f"mode {mode}: there is no such mode; use one of {', '.join(Mode)}") from None
-        number = self._number("mode")
-        if wanted is not Mode.ARMED:
-            self._change(mode=wanted)
-            self._off()
-        try:
-            self._keep({"mode": wanted.value}, who, f"mode {wanted}")
-        except StateError:
-            # It may be kept all the same, after so long: then what holds now is kept after it.
-            self._journal.later(lambda owner: _set(owner, {"mode": self.settings.mode.value}))
-            raise
-        if not self._change("mode", number, mode=wanted):
-            raise GanderError(f"mode {wanted}: a later command came before it was kept; mode is {self.settings.mode}")
+        self._carry_out("mode", wanted, wanted is not Mode.ARMED, who, f"mode {wanted}")
         return f"mode is {wanted}"
 
-    def _number(self, what: str) -> int:
+    def _carry_out(self, what: str, value: Mode | Pause, at_once: bool, who: str, command: str) -> None:
+        """Set a switch when it is kept; `at_once` before it. The newest of its commands wins, here and on the card."""
+        change: dict[str, Any] = {what: value}
         with self._turn:
             self._newest[what] += 1
-            return self._newest[what]
+            number = self._newest[what]
+            if at_once:
+                self.settings = replace(self.settings, **change)
+        if at_once:
+            self._off()
 
-    def _change(self, what: str = "", number: int = 0, **changes: Any) -> bool:
-        """Replace settings, unless a command of the same kind came after `number`."""
+        def keep(owner: sqlite3.Connection) -> None:
+            if self._newest[what] == number:
+                _set(owner, value)
+
+        try:
+            self._journal.ask(keep)
+        except StateError:
+            # It may be kept all the same, after so long: then what holds now is kept after it.
+            self._journal.later(lambda owner: _set(owner, getattr(self.settings, what)))
+            raise
         with self._turn:
-            if what and self._newest[what] != number:
-                return False
-            self.settings = replace(self.settings, **changes)
-            return True
+            overtaken = self._newest[what] != number
+            if not overtaken:
+                self.settings = replace(self.settings, **change)
+        self.audit(who, command, "a later command came first" if overtaken else "done")
+        if overtaken:
+            raise GanderError(f"{command}: a later command came before it was kept; `gander status` shows it")
 
     def pause(self, seconds: float, who: str) -> str:
         """Nothing fires for `seconds`; 0 ends a pause."""
@@ -101,18 +107,7 @@ class Owner:
             raise Refused(f"pause {seconds:g} s: give 0 (end the pause) to 7 days")
         until = datetime.now(UTC) + timedelta(seconds=seconds)
         pause = Pause(until, boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME) + seconds)
-        number = self._number("pause")
-        if seconds:
-            self._change(pause=pause)
-            self._off()
-        kept = {
-            "paused_until": until.isoformat(),
-            "paused_boot": pause.boot_id,
-            "paused_until_boot_s": str(pause.until_boot_s),
-        }
-        self._keep(kept, who, f"pause {seconds:g}")
-        if not self._change("pause", number, pause=pause):
-            raise GanderError(f"pause {seconds:g} s: a later command came before it was kept")
+        self._carry_out("pause", pause, seconds > 0, who, f"pause {seconds:g}")
         return f"nothing fires until {iso(until)}" if seconds else "the pause has ended"
 
     def label(self, visit: str, label: str, who: str, note: str = "") -> str:
@@ -126,16 +121,15 @@ class Owner:
 
         def work(owner: sqlite3.Connection) -> None:
             wall = datetime.now(UTC)
-            row = (self._ids.new(wall), visit_id, None, label, who, iso(wall), note)
+            newest = owner.execute("SELECT max(id) FROM label WHERE visit_id = ?", (visit_id,)).fetchone()[0]
+            # The latest word is the one whose id sorts last; a clock set back must not leave it to an earlier one.
+            id_ = max(self._ids.new(wall), str(UUID(int=UUID(newest).int + 1)) if newest else "")
+            row = (id_, visit_id, None, label, who, iso(wall), note)
             owner.execute("INSERT INTO label VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
         self._journal.ask(work)
         self.audit(who, f"label {visit_id} {label}")
         return f"visit {visit_id} was a {label}"
-
-    def _keep(self, settings: dict[str, str], who: str, command: str) -> None:
-        self._journal.ask(lambda owner: _set(owner, settings))
-        self.audit(who, command)
 
     def audit(self, who: str, command: str, answer: str = "done") -> None:
         """Keep who asked for what, and what came of it: a row for the owner and an event for the feed."""
@@ -149,17 +143,26 @@ class Owner:
         body: dict[str, Any] = {"v": 1, "id": event_id, "type": "command", "node": self._node, "wall": iso(wall)}
         body |= {"clock_ok": self._clock.known(), "media_time": None, "command": command, "who": who}
         body |= {"answer": answer, "replayed": False}
+        if up := uptime():  # without it the next start would take the clock's word for how long ago things were
+            body |= {"boot": up.boot, "boot_s": up.seconds}
         self._journal.event(Event(event_id, "command", body))
 
 
-def _set(owner: sqlite3.Connection, settings: dict[str, str]) -> None:
-    owner.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", settings.items())
+def _set(owner: sqlite3.Connection, value: Mode | Pause | None) -> None:
+    rows: dict[str, str] = {}
+    if isinstance(value, Mode):
+        rows = {"mode": value.value}
+    elif value:
+        rows = {"paused_until": value.until.isoformat(), "paused_boot": value.boot_id}
+        rows |= {"paused_until_boot_s": str(value.until_boot_s)}
+    owner.executemany("INSERT OR REPLACE INTO setting VALUES (?, ?)", rows.items())
 
 
 def find_visit(events: sqlite3.Connection, text: str) -> str:
-    """The id of the one visit whose id starts or ends with `text`; "last" is the newest."""
-    if text == "last":
-        rows = events.execute("SELECT id FROM visit ORDER BY id DESC LIMIT 1").fetchall()
+    """The id of the one visit whose id starts or ends with `text`; "last" is the one that began last."""
+    if text == "last":  # by its place: a clock set back gives ids that sort before those of earlier visits
+        begun = "SELECT visit_id FROM event WHERE type = 'visit_started' AND +visit_id IN (SELECT id FROM visit)"
+        rows = events.execute(f"{begun} ORDER BY place DESC LIMIT 1").fetchall()
     else:
         safe = text.replace("%", "").replace("_", "")
         like = (f"{safe}%", f"%{safe}")

@@ -91,7 +91,8 @@ def _read(events: sqlite3.Connection, config: Config, now: Now) -> History:
         elif isinstance(visit, dict) and visit.get("kind") == "person":
             persons.append(seconds)
     person = events.execute(
-        "SELECT max(coalesce(ended, ?)) FROM visit WHERE kind = 'person' OR (ended IS NULL AND started > ?)",
+        """SELECT max(coalesce(ended, ?)) FROM visit
+            WHERE (kind = 'person' AND ended IS NOT NULL) OR (ended IS NULL AND started > ?)""",
         (iso(now.wall), iso(now.wall - timedelta(seconds=open_s))),
     ).fetchone()[0]
     if person:

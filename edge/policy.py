@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from edge.config import DeterrentConfig, EvidenceConfig, PolicyConfig
@@ -15,7 +15,7 @@ from edge.values import Decision, Kind, Mode, Reason, Visit
 DAY_S = 86400.0
 HOUR_S = 3600.0
 TEST = ""  # instead of a visit's id: the owner's test fire
-_LASTING = Reason.PERSON_VETO, Reason.QUIET_HOURS, Reason.CLOCK_UNKNOWN, Reason.NEAR_RESIDENTS
+_LASTING = Reason.PERSON_VETO, Reason.QUIET_HOURS, Reason.CLOCK_UNKNOWN, Reason.NEAR_RESIDENTS, Reason.QUOTA
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,28 @@ class History:
     """What limits look back on: the actions of the last day, oldest first, and when a person was last seen.
 
     In media time, which no jump of the clock moves; `past.past` says what is made of it over a restart.
+    `refused`: by deterrent, what its controller's refusal means and until when it is not asked again.
     """
 
     acted: tuple[Acted, ...] = ()
     person_seen: float | None = None
+    refused: Mapping[str, tuple[Reason, float]] = field(default_factory=dict)
 
     def with_action(self, action: Acted) -> History:
         return replace(self, acted=(*(a for a in self.acted if action.at - a.at < DAY_S), action))
 
     def with_person(self, media_time: float) -> History:
         return replace(self, person_seen=media_time)
+
+    def with_result(self, deterrent: DeterrentConfig, result: str, media_time: float) -> History:
+        """What its controller said to an order. An hour that is spent lasts; a rest is soon over."""
+        if result == "refused: duty":
+            held = Reason.QUOTA, media_time + deterrent.cooldown_s
+        elif result == "refused: rest":
+            held = Reason.COOLDOWN, media_time + min(deterrent.cooldown_s, deterrent.rest_ms / 1000.0)
+        else:
+            return self
+        return replace(self, refused={**self.refused, deterrent.id: held})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +139,8 @@ class Policy:
 
         The first action is the lowest rung's, each further one of the same visit may be one rung higher: light, sound,
         water. Where the rung reached is held, the highest below that is free acts in its place. Only where all
-        of these are held for as long as something lasts (a light that is quiet by day), the next that is free begins;
+        of these are held for as long as something lasts (a light that is quiet by day, or whose controller says that
+        its hour is spent), the next that is free begins;
         one that merely rests is waited for. On one rung the one used longest ago comes first, so that nobody gets used
         to it.
         """
@@ -168,6 +181,9 @@ class Policy:
         near = (v for v in present if v.id != visit_id and answers(deterrent, v.camera))
         if deterrent.holds_near_residents and any(v.kind is Kind.RESIDENT for v in near):
             return Reason.NEAR_RESIDENTS
+        refused, until = history.refused.get(deterrent.id, (Reason.QUOTA, -math.inf))
+        if moment.media_time < until and visit_id != TEST:
+            return refused  # to a test the controller itself says no
         ages = [moment.media_time - a.at for a in history.acted if a.deterrent == deterrent.id]
         if any(age < deterrent.cooldown_s for age in ages):
             return Reason.COOLDOWN

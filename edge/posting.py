@@ -24,8 +24,9 @@ log = logging.getLogger(__name__)
 
 _BATCH = 500
 _POOR_S = 600.0  # no money left: looked again after so long
-_MOST_ERRORS = 5  # a post at which a sink fails so often in an unforeseen way is poison
+_MOST_ERRORS = 5  # a post at which a sink fails so often in a row in an unforeseen way is poison
 _PICTURES = 5  # visits whose picture is looked for
+_UNLIKE = (KeyError, TypeError, ValueError, IndexError, AttributeError)  # from an event unlike any known here
 _HEALTH, _DIGEST = "health", "digest"  # what is remembered: what was told last of each
 
 
@@ -69,7 +70,9 @@ class Posting(Sender):
         self._last = self._kept = ""  # the last event taken up; the one up to which that is kept
         self._not_before = -math.inf
         self._tries, self._why = 0, ""
+        self._errors = 0  # in a row, unforeseen
         self._known = feed.WELL  # of the appliance's health
+        self._problems: list[datetime] = []  # when posts told of that, since the start
         self._again: _Draft | None = None
         self._again_until = 0.0
         self.start()
@@ -85,6 +88,7 @@ class Posting(Sender):
 
     def _begin(self, reading: Reading) -> None:
         self.insist(lambda: self.pages.remember(WHY, ""))
+        self.insist(lambda: self.pages.away(""))
         place = self.insist(self.pages.place)
         kept = place or ""
         if place is None:  # a new one begins with now
@@ -96,14 +100,14 @@ class Posting(Sender):
         self._sent = self.insist(self.pages.sent) or []
         known = self.insist(partial(self.pages.memo, _HEALTH))
         self._known = known or feed.WELL
-        gone = []
+        gone, now = [], datetime.now(UTC)
         for id_ in self.insist(self.pages.held) or []:
             event = self.insist(partial(reading.event, id_))
-            if event:
+            if event and editor.is_sound(event, now, self._config):
                 self._held[id_] = event
             else:
                 gone.append(id_)
-        self.insist(lambda: self.pages.release(gone, "no longer in the journal"))
+        self.insist(lambda: self.pages.release(gone, "gone from the journal, or damaged"))
 
     def _take_up(self, reading: Reading) -> None:
         """Keep what people will want to hear. An event nobody wants costs the card nothing."""
@@ -117,7 +121,9 @@ class Posting(Sender):
         if not owed:
             return
         self._place, self._last = owed[-1][0], owed[-1][1]["id"]
-        chosen = {event["id"]: event for _, event in owed if editor.wanted(event, self._config)}
+        now = datetime.now(UTC)
+        sound = [event for _, event in owed if editor.is_sound(event, now, self._config)]
+        chosen = {event["id"]: event for event in sound if editor.wanted(event, self._config)}
         if chosen or self._behind:
             self.insist(lambda: self.pages.hold(chosen, self._last))
             self._kept = self._last
@@ -127,7 +133,7 @@ class Posting(Sender):
         """Do the next thing, if there is one to do."""
         now = datetime.now(UTC)
         held = list(self._held.values())
-        plan = editor.plan(held, self._sent, now, self._config, self._setting.place, self._known)
+        plan = editor.plan(held, self._sent, now, self._config, self._setting.place, self._known, self._problems)
         if plan.expired or plan.overtaken:
             self._release(plan.expired, plan.why)
             self._release(plan.overtaken, "")
@@ -137,9 +143,21 @@ class Posting(Sender):
             self.insist(lambda: self.pages.remember(WHY, plan.why))
         try:
             draft = self._next(plan.tell, reading, now)
-        except (KeyError, TypeError, ValueError, IndexError) as error:  # an event unlike any known here is poison
-            return self._refused([event["id"] for event in plan.tell], f"not understood: {error!r}")
+        except _UNLIKE as error:
+            due = None if plan.tell else editor.due(now, self._config)
+            memo = (_DIGEST, due.isoformat()) if due else None  # else it would be made again at once, for ever
+            return self._refused(self._poison(plan.tell, reading, now), f"not understood: {error!r}", memo)
         return draft is not None and self._post(draft, now)
+
+    def _poison(self, events: tuple[Event, ...], reading: Reading, now: datetime) -> list[str]:
+        """Ids of those that cannot be told, not even alone; where it is none of them, of all."""
+        found = []
+        for event in events:
+            try:
+                self._draft((event,), reading, now)
+            except _UNLIKE:
+                found.append(event["id"])
+        return found or [event["id"] for event in events]
 
     def _next(self, events: tuple[Event, ...], reading: Reading, now: datetime) -> _Draft | None:
         """What to post. One that failed is tried again as it was: X knows it by its words, where it did arrive."""
@@ -157,7 +175,7 @@ class Posting(Sender):
         self.insist(lambda: self.pages.release(ids, why))
         for id_ in ids:
             del self._held[id_]
-        self._again = None
+        self._again, self._errors = None, 0
         if why and ids:
             log.warning("%s: %d visits are not told: %s", self.name, len(ids), why)
 
@@ -204,11 +222,13 @@ class Posting(Sender):
         try:
             name = self._poster.send(draft.post)
         except Later as error:
+            self._errors = 0  # an outage says nothing about the post
             return self._failed(draft, key, str(error), error.after_s)
         except Refused as error:
             return self._refused(ids, str(error), draft.memo)
         except Exception as error:  # noqa: BLE001 - whatever a sink's library throws is a reason to try again
-            if self._tries + 1 >= _MOST_ERRORS:
+            self._errors += 1
+            if self._errors >= _MOST_ERRORS:
                 return self._refused(ids, f"{type(error).__name__}: {error}", draft.memo)
             return self._failed(draft, key, f"{type(error).__name__}: {error}", 0.0)
         log.info("%s: posted%s%s", self.name, f" {name}" if name else "", f" for ${price:.3f}" if price else "")
@@ -217,6 +237,7 @@ class Posting(Sender):
         self._sent.append((now, price))
         if draft.memo and draft.memo[0] == _HEALTH:
             self._known = draft.memo[1]
+            self._problems.append(now)
         self.breaker.went_well()
         return True
 
@@ -236,6 +257,6 @@ class Posting(Sender):
         return True
 
     def _done(self, ids: list[str]) -> None:
-        self._tries, self._again = 0, None
+        self._tries, self._errors, self._again = 0, 0, None
         for id_ in ids:
             del self._held[id_]

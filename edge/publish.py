@@ -5,23 +5,27 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from edge.config import Config
 from edge.config_feed import NotifyConfig, XConfig
-from edge.deliveries import name_active
-from edge.errors import ConfigError
+from edge.deliveries import WHY, Deliveries, name_active
+from edge.errors import ConfigError, GanderError
 from edge.journal import lock
 from edge.outbox import Bounds, Outbox
-from edge.publishers import Poster, Publisher
+from edge.publishers import Poster, Publisher, secret
 from edge.publishers.jsonl import Jsonl
 from edge.publishers.mqtt import Mqtt
 from edge.sender import LOOK_S, Sender
 from edge.service import Service
 
 log = logging.getLogger(__name__)
+
+_MEND_S = 600.0  # between two tries of a sink that is unfit
+_GOODBYE_S = 5.0
 
 
 def sinks(config: Config) -> list[str]:
@@ -62,10 +66,53 @@ def poster(config: Config, name: str) -> Poster:
     return Notify(section)
 
 
-def publish(config: Config, state: Path, ending: threading.Event, service: Service | None = None) -> None:
-    """Publish until told to end. A sink that is unfit is said and left out; the others go on. `service` is told.
+class _Running:
+    """The loops of the sinks, and why some cannot begin: a file may be mended, or a disk mounted, at any time."""
 
-    Raises `ConfigError` when there is nobody to tell, `StateError`, `GanderError`.
+    def __init__(self, config: Config, state: Path, stack: contextlib.ExitStack) -> None:
+        self._config, self._state, self._stack = config, state, stack
+        self.senders: dict[str, Sender] = {}
+        self.unfit: dict[str, str] = {}
+
+    def begin(self) -> None:
+        """Begin those that do not run yet."""
+        for name in sinks(self._config):
+            if name in self.senders:
+                continue
+            try:
+                self.senders[name] = self._stack.enter_context(_sender(self._config, self._state, name))
+                self.unfit.pop(name, None)
+            except ConfigError as error:
+                self._leave_out(name, str(error))
+
+    def mend(self, ending: threading.Event, every_s: float) -> None:
+        """Try those that cannot begin again and again, until all run. For a thread: a library may take its time."""
+        while self.unfit and not ending.wait(every_s):
+            try:
+                self.begin()
+            except (GanderError, sqlite3.Error, OSError, ImportError) as error:
+                log.warning("%s", error)
+
+    def _leave_out(self, name: str, why: str) -> None:
+        """Say why, once, and keep it for `gander status`."""
+        if self.unfit.get(name) == why:
+            return
+        self.unfit[name] = why
+        advice = "" if name == "jsonl" else secret.advice(os.environ)
+        if len(sinks(self._config)) > 1:  # the only one ends all, with this as its last word
+            log.error("%s%s", why, advice)
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(Deliveries(self._state, name)) as pages:
+            pages.away(f"{why}{advice}")
+            if name not in ("jsonl", "mqtt"):  # what people read is counted otherwise
+                pages.remember(WHY, "")
+
+
+def publish(
+    config: Config, state: Path, ending: threading.Event, service: Service | None = None, mend_s: float = _MEND_S
+) -> None:
+    """Publish until told to end. The others go on without a sink that is unfit, which is tried again every `mend_s`.
+
+    `service` is told. Raises `ConfigError` when there is nobody to tell, `StateError`, `GanderError`.
     """
     wanted = sinks(config)
     if not wanted:
@@ -74,24 +121,23 @@ def publish(config: Config, state: Path, ending: threading.Event, service: Servi
         )
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, lock(state, "publish.lock"))
-        senders: list[Sender] = []
-        for name in wanted:
-            try:
-                senders.append(stack.enter_context(_sender(config, state, name)))
-            except ConfigError as error:
-                if len(wanted) == 1:
-                    raise
-                log.error("%s", error)
-        if not senders:
-            raise ConfigError("publish: none of the sinks can be used; see above")
-        name_active(state, (sender.name for sender in senders))
+        name_active(state, wanted)
+        running = _Running(config, state, stack)
+        running.begin()
+        if not running.senders:
+            why, *others = running.unfit.values()
+            raise ConfigError("publish: none of the sinks can be used; see above" if others else why)
         service = service or Service()
+        mending = threading.Thread(target=running.mend, args=(ending, mend_s), name="mending", daemon=True)
+        mending.start()
+        stack.callback(mending.join, _GOODBYE_S)
         while not ending.wait(LOOK_S):
-            for sender in senders:
+            senders = running.senders.copy()
+            for sender in senders.values():
                 sender.check()
             service.ready()
-            stuck = [sender.name for sender in senders if sender.stuck]
-            service.status(f"stuck: {', '.join(stuck)}" if stuck else f"tells {', '.join(s.name for s in senders)}")
+            stuck = [name for name, sender in senders.items() if sender.stuck]
+            service.status(f"stuck: {', '.join(stuck)}" if stuck else f"tells {', '.join(senders)}")
             if not stuck:
                 service.alive()
         service.stopping()

@@ -7,11 +7,12 @@ import json
 import logging
 import sqlite3
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edge.books import is_inside
-from edge.clock import iso
+from edge.clock import first_id, iso
 from edge.database import EVENTS, reader
 from edge.journal import events_after, last_place
 
@@ -70,10 +71,11 @@ class Reading:
         return last_place(connection) if connection else 0
 
     def event(self, id_: str) -> dict[str, Any] | None:
-        """An event; None where it is gone."""
+        """An event; None where it is gone, or damaged."""
         connection = self._open()
-        row = connection.execute("SELECT json FROM event WHERE id = ?", (id_,)).fetchone() if connection else None
-        return json.loads(row[0]) if row else None
+        sql = "SELECT json FROM event WHERE id = ? AND json_valid(json)"
+        row = connection.execute(sql, (id_,)).fetchone() if connection else None
+        return json.loads(row[0]) | {"id": id_} if row else None
 
     def visits(self, begin: datetime, end: datetime) -> list[dict[str, Any]]:
         """How the visits that ended from `begin` to before `end` ended: their `visit` events."""
@@ -83,8 +85,9 @@ class Reading:
         # An id has the time it was given, which is a little after the visit's end.
         late = timedelta(hours=1)
         rows = connection.execute(
-            "SELECT json FROM event WHERE type = 'visit' AND id >= ? AND id < ? AND wall >= ? AND wall < ? ORDER BY id",
-            (_first_id(begin), _first_id(end + late), iso(begin), iso(end)),
+            "SELECT json FROM event WHERE type = 'visit' AND id >= ? AND id < ? AND wall >= ? AND wall < ? "
+            "AND json_valid(json) ORDER BY id",
+            (first_id(begin), first_id(end + late), iso(begin), iso(end)),
         )
         return [json.loads(row[0]) for row in rows]
 
@@ -100,7 +103,7 @@ class Reading:
         if connection is None:
             return None
         newest = "SELECT visit_id FROM event WHERE visit_id IS NOT NULL AND type != 'visit' ORDER BY place DESC LIMIT 1"
-        sql = f"SELECT json FROM event WHERE visit_id = ({newest}) ORDER BY place DESC LIMIT 1"  # noqa: S608 - no input
+        sql = f"SELECT json FROM event WHERE visit_id = ({newest}) AND json_valid(json) ORDER BY place DESC LIMIT 1"  # noqa: S608 - no input
         row = connection.execute(sql).fetchone()
         return json.loads(row[0]) if row else None
 
@@ -113,7 +116,7 @@ class Reading:
         rows = connection.execute(
             "SELECT label, sum(id >= ?) FROM visit WHERE id >= ? AND label IS NOT NULL GROUP BY label "
             "ORDER BY 2 DESC, 1 LIMIT ?",
-            (_first_id(midnight), _first_id(midnight - timedelta(days=7)), _MOST_LABELS),
+            (first_id(midnight), first_id(midnight - timedelta(days=7)), _MOST_LABELS),
         )
         return {row[0]: int(row[1]) for row in rows}
 
@@ -152,11 +155,6 @@ class Reading:
             return None
         self._inode = inode
         self._connection = self._stack.enter_context(reader(self._path))
+        self._connection.text_factory = partial(str, encoding="utf-8", errors="replace")  # a row may be damaged
         self.opened += 1
         return self._connection
-
-
-def _first_id(moment: datetime) -> str:
-    """The least id that can be given at a moment: ids begin with their time, so a range of them needs no index."""
-    text = f"{max(round(moment.timestamp() * 1000), 0):012x}"
-    return f"{text[:8]}-{text[8:]}"

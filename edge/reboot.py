@@ -102,7 +102,7 @@ def decide(request: str, kept: Path) -> str:
 def tell(told: Path, say: Callable[[list[dict[str, str]]], None], kept: Path = KEPT) -> None:
     """Say of each reboot, once, that it was done and why: nobody could before it. `told`: a file that remembers."""
     try:
-        last = told.read_text() if told.exists() else ""
+        last = _moment(told)
         news = [one for one in read(kept) if one.boot and one.wall > last]
         for one in news:
             what = f"the machine was rebooted at {one.wall}: {one.why}"
@@ -111,6 +111,16 @@ def tell(told: Path, say: Callable[[list[dict[str, str]]], None], kept: Path = K
             write_atomically(told, news[-1].wall.encode(), 0o640)
     except OSError as error:
         log.warning("of reboots nothing can be told: %s", error)
+
+
+def _moment(told: Path) -> str:
+    """What the file remembers; "" where there is none, or it is damaged."""
+    try:
+        last = told.read_text(encoding="utf-8", errors="replace").strip()
+        datetime.fromisoformat(last)
+    except (FileNotFoundError, ValueError):
+        return ""
+    return last
 
 
 def main(arguments: Sequence[str]) -> int:

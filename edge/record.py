@@ -89,7 +89,6 @@ class Record:
         self._told: dict[str, _Told] = {}
         self._questions: OrderedDict[int, _Question] = OrderedDict()
         self._pulses: OrderedDict[str, dict[str, Any]] = OrderedDict()  # by action, those that are not over
-        self._unset = not clock.known()  # or has been since the start
         self.untold = 0  # visits of nobody, too brief to tell
 
     def step(self, step: Step) -> None:
@@ -233,9 +232,7 @@ class Record:
 
     def _dated(self, wall: datetime) -> bool:
         """Whether this moment is by a clock that was set: a visitor may have come before it was, and left since."""
-        known = self._clock.known()
-        self._unset |= not known
-        return known and not (self._unset and abs(self._clock.wall(0.0) - wall) > _MOMENTS_AGO)
+        return self._clock.known() and (self._replayed or abs(self._clock.wall(0.0) - wall) <= _MOMENTS_AGO)
 
     def _visit_row(self, visit: Visit, ended: str | None) -> None:
         self._journal.write(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from edge.values import Fate, Image, Prediction, Role, Verdict
 
 NO_DEADLINE = 0
 _PATIENCE_NS = 60_000_000_000  # without a deadline (replay): a model that needs longer than this is broken
+_SLICE_S = 0.2  # a controller is to be told as often that its host is alive
 _KEPT = 64
 
 
@@ -61,7 +62,7 @@ class Rendezvous:
             self.tend()
 
     def status(self) -> list[dict[str, object]]:
-        """Each model's name, role, whether it is loaded (or why not), how often it was started, its answers' fates."""
+        """Each model's name, role, whether it is loaded (or why not), starts since it last ran well, answers' fates."""
         return [
             {"name": w.name, "role": w.role.value, "ready": w.ready, "trouble": w.trouble, "starts": w.starts}
             | {"fates": {fate.value: count for fate, count in self._fates[w].copy().items()}}
@@ -80,9 +81,10 @@ class Rendezvous:
         self._settled.clear()
         return settled
 
-    def ask(self, crop: Image, deadline_ns: int) -> Verdict:
+    def ask(self, crop: Image, deadline_ns: int, meanwhile: Callable[[], None] = lambda: None) -> Verdict:
         """The verdict on one crop, uint8[h, w, 3] RGB. `deadline_ns` is absolute and monotonic; `NO_DEADLINE` waits.
 
+        `meanwhile` is called now and then while it waits, so never after the deadline.
         Never returns later than the deadline (but for the wake-up of the thread); with no answer the verdict's
         `chosen` is None. Every model asked has a prediction with its fate, but for those a verdict need not wait for.
         """
@@ -108,7 +110,8 @@ class Rendezvous:
                 predictions |= {worker: self._judged(worker, asked, Fate.LATE) for worker in running}
                 running = []
                 break
-            for worker, answer in self._listen(running, left_s):
+            meanwhile()
+            for worker, answer in self._listen(running, min(left_s, _SLICE_S)):
                 if answer.number == self._number:
                     predictions[worker] = self._answered(worker, asked, answer)
                     running.remove(worker)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sqlite3
 import tarfile
@@ -12,31 +11,20 @@ import tempfile
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edge.atomic import sync
-from edge.backup import CONFIG, DATABASES, FORMAT, KEY, MANIFEST, Hashing
-from edge.database import EVENTS, OWNER, reader
+from edge.backup import ALLOWED, CONFIG, DATABASES, FORMAT, KEY, MANIFEST, Hashing
+from edge.database import EVENTS, OWNER, connect, reader
 from edge.errors import GanderError, Refused, StateError
 from edge.journal import lock
-from edge.retention import FOLDER
 from edge.values import Mode
 
 LOCKS = ("lock", "publish.lock")
 _MOST_MANIFEST = 256 * 2**20  # bytes
 _GZIP = b"\x1f\x8b"
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,200}"
-# Whatever a state directory may get from a file; nothing in it climbs out, since no name begins with a dot.
-_ALLOWED = re.compile(
-    "|".join(
-        (
-            *(re.escape(name) for name in (*DATABASES, MANIFEST, CONFIG, KEY, f"{KEY}.pub")),
-            f"(?:models|keys)/{_NAME}",
-            rf"{FOLDER}/{_NAME}/{_NAME}",
-        )
-    )
-)
+_SHUT_OFF = ("pictures", "models", "keys")  # from what publishes, by its unit, which can do so where they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +44,18 @@ class Restored:
 def restore(state: Path, file: Path, force: bool = False) -> Restored:
     """Put a backup in the place of a state directory. The former state is moved aside, never deleted.
 
-    Raises `Refused` for a file that is cut, altered, newer or no backup, and for a state that holds a journal unless
-    `force`; `StateError` while a daemon runs there, or where the disk refuses.
+    Raises `Refused` for a file that is cut, altered, newer or no backup, for a state that holds a journal unless
+    `force`, and for one in which a folder is a mount point; `StateError` while a daemon runs there, or where the disk
+    refuses.
     """
     state = state.resolve()  # of a link the folder is replaced, and the link stays
+    mounts = _mounts(state)
+    fixed = os.path.ismount(state) or "." in mounts
+    if mounts and not fixed:  # it would move along, and hide what comes back there as soon as it is mounted anew
+        raise Refused(f"{state / mounts[0]}: is a mount point; unmount it, restore, and move what came back onto it")
     if not force and (state / EVENTS).exists():
-        raise Refused(f"{state}: holds a journal already; --force moves it aside first, to {state.name}.before-…")
+        aside = "before-… in it" if fixed else f"{state.name}.before-…"
+        raise Refused(f"{state}: holds a journal already; --force moves it aside first, to {aside}")
     if not file.is_file():
         raise Refused(f"{file}: there is no such file")
     try:
@@ -70,7 +64,8 @@ def restore(state: Path, file: Path, force: bool = False) -> Restored:
             if state.exists():
                 for name in LOCKS:
                     stack.callback(os.close, lock(state, name))
-            name = stack.enter_context(tempfile.TemporaryDirectory(prefix=f".{state.name}.", dir=state.parent))
+            home = state if fixed else state.parent
+            name = stack.enter_context(tempfile.TemporaryDirectory(prefix=f".{state.name}.", dir=home))
             staged = Path(name) / "state"
             staged.mkdir()
             manifest = _unpack(file, staged)
@@ -78,10 +73,11 @@ def restore(state: Path, file: Path, force: bool = False) -> Restored:
             _belong(staged, state)
             for folder in (staged, *(path for path in staged.rglob("*") if path.is_dir())):
                 sync(folder)
-            before = _replace(state, staged)
-            sync(state.parent)
+            before = _exchange(state, staged) if fixed else _replace(state, staged)
+            sync(home)
     except OSError as error:
-        raise StateError(f"{state}: not restored: {error.strerror or error}") from None
+        where = f"{error.filename}: " if error.filename else ""
+        raise StateError.of(error, f"{state}: not restored: {where}{error.strerror or error}") from None
     sizes = [entry["bytes"] for entry in manifest["files"].values()]
     node, wall = str(manifest.get("node", "")), str(manifest.get("wall", ""))
     config = str(state / CONFIG) if CONFIG in manifest["files"] else ""
@@ -113,7 +109,7 @@ def _unpack(file: Path, staged: Path) -> dict[str, Any]:
     manifest = _manifest(file, staged / MANIFEST)
     for name in sorted(manifest["files"].keys() | found.keys()):
         if manifest["files"].get(name) != found.get(name):
-            raise Refused(f"{file}: {name} is not what the manifest says: altered, or cut")
+            raise Refused(f"{file}: {name!r} is not what the manifest says: altered, or cut")
     if size != whole:
         raise Refused(f"{file}: {size} bytes, should be {whole}: cut, or something was added")
     (staged / MANIFEST).unlink()
@@ -124,17 +120,17 @@ def _member(
     file: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, staged: Path, found: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
     """Write one member, if it is a plain file of a name we know. Returns its checksum and size."""
-    if not _ALLOWED.fullmatch(member.name):
+    if not ALLOWED.fullmatch(member.name):
         raise Refused(f"{file}: has {member.name[:80]!r}, which is nothing a backup holds: nothing was restored")
     if not member.isreg() or member.issparse():
-        raise Refused(f"{file}: {member.name} is a link, folder or device, not a plain file: nothing was restored")
+        raise Refused(f"{file}: {member.name!r} is a link, folder or device, not a plain file: nothing was restored")
     if member.name in found:
-        raise Refused(f"{file}: {member.name} is in it twice: nothing was restored")
+        raise Refused(f"{file}: {member.name!r} is in it twice: nothing was restored")
     target = staged / member.name
     target.parent.mkdir(parents=True, exist_ok=True)
     source = tar.extractfile(member)
     if source is None:
-        raise Refused(f"{file}: {member.name} cannot be read")
+        raise Refused(f"{file}: {member.name!r} cannot be read")
     with source, target.open("xb") as copy:
         hashing = Hashing(source)
         shutil.copyfileobj(hashing, copy)
@@ -195,9 +191,11 @@ def _belong(staged: Path, state: Path) -> None:
     """What is restored belongs to whom the state belonged, so that the daemon's own user can go on with it."""
     there = state.stat() if state.exists() else None
     staged.chmod(there.st_mode & 0o7777 if there else 0o2770)
+    for name in _SHUT_OFF:
+        (staged / name).mkdir(exist_ok=True)
     for path in (staged, *staged.rglob("*")):
         if path.is_dir() and path != staged:
-            path.chmod(0o2770)
+            path.chmod(0o2750 if path == staged / "keys" else 0o2770)
         if there:
             with suppress(PermissionError):  # only root gives files away; others restore what is theirs
                 os.chown(path, there.st_uid, there.st_gid)
@@ -208,7 +206,7 @@ def _replace(state: Path, staged: Path) -> Path | None:
     if not state.exists():
         staged.rename(state)
         return None
-    before = state.with_name(f"{state.name}.before-{datetime.now().astimezone():%Y%m%d-%H%M%S-%f}")
+    before = state.with_name(f"{state.name}.{_before()}")
     state.rename(before)
     try:
         staged.rename(state)
@@ -219,3 +217,49 @@ def _replace(state: Path, staged: Path) -> Path | None:
         shutil.rmtree(before)
         return None
     return before
+
+
+def _mounts(state: Path) -> list[str]:
+    """Where in the folder something is mounted, `.` where it is the folder itself.
+
+    A folder bound from elsewhere on the same disk looks like any other.
+    """
+    shown = str(state).translate({ord(letter): f"\\{ord(letter):03o}" for letter in " \t\n\\"})
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:  # not Linux
+        return []
+    places = [PurePosixPath(line.split(" ")[4]) for line in mounts.split("\n") if line]
+    return [str(place.relative_to(shown)) for place in places if place.is_relative_to(shown)]
+
+
+def _exchange(state: Path, staged: Path) -> Path | None:
+    """The same for a mount point, which cannot be renamed: what is in it, name by name, and back if one fails.
+
+    Cut in the middle, all of both is still there: the former state in the folder returned, or on the way to it.
+    """
+    for name in DATABASES:  # a log must not be parted from its database
+        with suppress(sqlite3.Error):
+            if (state / f"{name}-wal").exists():
+                with connect(state / name):
+                    pass
+    before = state / _before()
+    stays = {*LOCKS, staged.parent.name, "lost+found"}
+    former = [path for path in state.iterdir() if path.name not in stays and not path.name.startswith("before-")]
+    moves = [(path, before / path.name) for path in former] + [(path, state / path.name) for path in staged.iterdir()]
+    with ExitStack() as back:
+        if former:
+            before.mkdir(0o2770)
+            back.callback(before.rmdir)
+        for path, target in moves:
+            path.rename(target)
+            back.callback(target.rename, path)
+        back.pop_all()
+    if not former:
+        return None
+    sync(before)
+    return before
+
+
+def _before() -> str:
+    return f"before-{datetime.now().astimezone():%Y%m%d-%H%M%S-%f}"

@@ -13,10 +13,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge import reserve
 from edge.books import PLAUSIBLE, Books, Kept, Stock, is_inside, open_books
 from edge.clock import Clock, iso
 from edge.config import Config, MediaConfig
 from edge.database import wall_of
+from edge.dating import Dating
 from edge.errors import StateError
 from edge.journal import Journal
 
@@ -127,6 +129,7 @@ class Retention:
         self._journal, self._decoys, self._clock = journal, decoys, clock
         self._days: list[str] | None = None  # folders still to be looked through; None: a pass begins
         self._slice, self._settled = slice_, True
+        self.dating = Dating(journal, clock)
         self._back = 0  # days that a pass looks through; 0: all
         self._day, self.written = "", 0
         self.stock = Stock()
@@ -223,9 +226,11 @@ class Retention:
         return self.written
 
     def _settle(self) -> None:
-        """Have the journal write what waits. On a full card it cannot before something is deleted."""
+        """Have the journal write what waits, and mend dates. On a full card it cannot before something is deleted."""
         try:
-            self._journal.ask(lambda owner: None, _SETTLE_S)
+            self._journal.settle(_SETTLE_S)
+            while self.dating.mend():
+                self._journal.settle(_SETTLE_S)
             self._settled = True
         except StateError:
             self._settled = False
@@ -233,6 +238,8 @@ class Retention:
     def _pictures(self, books: Books, first: bool = False, size: int = 0) -> Pruned:
         """The slice of pictures that is due, with room for `size` more bytes; on a full disk decoys go first."""
         self.stock, limits, done = books.stock(), self._limits(books), Pruned()
+        if self._lacking() <= 0:
+            reserve.make(self._state)
         people = books.people(limits.people_before, self._slice)
         if people or first:
             done.decoy_bytes = self._decoys.drop(books.decoys_of_people(limits.people_before))
@@ -247,8 +254,9 @@ class Retention:
         return done
 
     def _limits(self, books: Books) -> Limits:
-        now, newest = self._clock.wall(0.0), books.newest()
-        if not self._clock.known() and newest and newest < iso(now - _LEAP):
+        now, newest, known = self._clock.wall(0.0), books.newest(), self._clock.known()
+        unsure = self.dating.pending if known else newest and newest < iso(now - _LEAP)
+        if unsure:
             return Limits("", "")
         days, hours = timedelta(days=self._config.days), timedelta(hours=self._config.person_hours)
         return Limits(iso(now - days), iso(now - hours))
@@ -259,9 +267,10 @@ class Retention:
         return max(wanted - round(most * (1 - _MARGIN)) if wanted > most else 0, self._lacking() + size)
 
     def _lacking(self) -> int:
-        """How many more bytes of this disk ought to be free; below 0: none."""
+        """How many more bytes of this disk ought to be free; below 0: none. The last of them are the journal's."""
         disk = shutil.disk_usage(self._state)
-        return round(self._config.min_free * disk.total) - disk.free
+        least = max(round(self._config.min_free * disk.total), reserve.size(disk.total))
+        return least + reserve.missing(self._state) - disk.free
 
     def _delete(self, chosen: list[Kept], done: Pruned, books: Books) -> None:
         """Files before rows: a crash in between leaves rows without files, which are chosen again."""
@@ -287,7 +296,8 @@ class Retention:
         before = self._limits(books).before and iso(self._clock.wall(0.0) - timedelta(days=self._keep_days))
         if not before:
             return Pruned()
-        visits, events = books.visits(before, self._slice), books.events(before, self._slice)
+        visits = books.visits(before, self._slice)
+        events = books.events(before, self._slice, self._clock.known())
         self._strike("DELETE FROM prediction WHERE visit_id IN (SELECT value FROM json_each(?))", visits)
         self._strike("DELETE FROM visit WHERE id IN (SELECT value FROM json_each(?))", visits)
         self._strike("DELETE FROM event WHERE id IN (SELECT value FROM json_each(?))", events)

@@ -4,23 +4,60 @@ from __future__ import annotations
 
 import json
 import logging
-import re
+import math
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from edge.database import EVENTS, reader
 from edge.errors import GanderError, StateError
+from edge.ladder import LONGEST_TURN_S
 
 log = logging.getLogger(__name__)
 
 _PERIOD_S = 5.0
-_REST_S = 60.0  # a camera that comes and goes is told of once a minute, not at every turn
-_SETTLE_S = 90.0  # a problem from before the start may only not have been noticed again yet
+LASTS_S = 30.0  # a problem that is over sooner is not told
+OVER_S = 90.0  # one that is back sooner was not over; after a start it may only not have been noticed again yet
+REST_S = 60.0  # between two words
+_PATIENCE_S = 2.0  # for a look that a stalled card holds up
 _BACK = 20_000  # events among which the last word on health is looked for
+
+Problem = Mapping[str, str]
+
+
+class News:
+    """What of the problems at each look is worth telling. Pure."""
+
+    def __init__(self, known: Iterable[Problem], now_s: float) -> None:
+        """`known`: the problems told last, by an earlier process."""
+        self._newest = {_gist(problem): problem for problem in known}
+        self._told = set(self._newest)
+        self._weight_s = dict.fromkeys(self._newest, OVER_S)
+        self._looked_s, self._told_s = now_s, -math.inf
+
+    def look(self, found: Iterable[Problem], now_s: float) -> list[Problem] | None:
+        """The problems to tell, none where all is well again; None where that is no news.
+
+        A new problem gains weight at each look that finds it and loses a third of that at each other, so that one that
+        blinks is told, too; it is over when it was not found for `OVER_S`.
+        """
+        turn_s, self._looked_s = min(now_s - self._looked_s, LONGEST_TURN_S), now_s
+        seen = {_gist(problem): problem for problem in found}
+        newest = self._newest | seen
+        lost_s = {gist: turn_s if gist in self._told else turn_s / 3.0 for gist in newest}
+        weights = {gist: self._weight_s.get(gist, 0.0) + (turn_s if gist in seen else -lost_s[gist]) for gist in newest}
+        weights |= dict.fromkeys(self._told & seen.keys(), OVER_S)
+        self._weight_s = {gist: min(weight_s, OVER_S) for gist, weight_s in weights.items() if weight_s > 0.0}
+        self._newest = {gist: newest[gist] for gist in self._weight_s}
+        lasting = [gist for gist, weight_s in self._weight_s.items() if gist in self._told or weight_s >= LASTS_S]
+        if self._told == set(lasting) or now_s - self._told_s < REST_S:
+            return None
+        self._weight_s |= dict.fromkeys(set(lasting) - self._told, OVER_S)
+        self._told, self._told_s = set(lasting), now_s
+        return [self._newest[gist] for gist in lasting]
 
 
 class Rounds:
@@ -31,13 +68,12 @@ class Rounds:
         look: Callable[[], Mapping[str, Any]],
         tell: Callable[[list[dict[str, str]]], None],
         period_s: float = _PERIOD_S,
-        rest_s: float = _REST_S,
-        known: Sequence[Mapping[str, str]] = (),
-        settle_s: float = _SETTLE_S,
+        known: Iterable[Problem] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`known`: the problems told last, by an earlier process; that they are gone is told after `settle_s`."""
-        self._look, self._tell, self._period_s, self._rest_s = look, tell, period_s, rest_s
-        self._known, self._settle_s = _gist(known), settle_s
+        """`known`: the problems told last, by an earlier process."""
+        self._look, self._tell, self._period_s, self._clock = look, tell, period_s, clock
+        self._news = News(known, clock())
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._walk, name="rounds", daemon=True)
         self._thread.start()
@@ -49,30 +85,23 @@ class Rounds:
 
     def close(self) -> None:
         self._closing.set()
-        self._thread.join()
+        self._thread.join(_PATIENCE_S)
 
     def _walk(self) -> None:
-        known, began = self._known, time.monotonic()
-        told_at: float | None = None  # None: what is known is from before the start
         while not self._closing.wait(self._period_s):
             try:
-                found: list[dict[str, str]] = self._look()["problems"]
+                found = self._look()["problems"]
             except OSError as error:  # a dying card: the next look may do
                 log.warning("how it is cannot be told: %s", error)
                 continue
-            now = _gist(found)
-            if told_at is None:
-                rested = not set(now) < set(known) or time.monotonic() - began >= self._settle_s
-            else:
-                rested = time.monotonic() - told_at >= self._rest_s
-            if now != known and rested:
-                self._tell(found)
-                known, told_at = now, time.monotonic()
+            problems = self._news.look(found, self._clock())
+            if problems is not None:
+                self._tell([dict(problem) for problem in problems])
 
 
-def _gist(problems: Iterable[Mapping[str, str]]) -> list[str]:
-    """A figure that moves is no news."""
-    return [re.sub(r"[\d.]+", "#", problem["what"]) for problem in problems]
+def _gist(problem: Problem) -> str:
+    """By what it is known: a figure that moves, or another reason, is no news."""
+    return problem["what"].partition(": ")[0]
 
 
 def last_told(state: Path) -> list[dict[str, str]]:

@@ -122,8 +122,8 @@ def forget_pins(environment: Mapping[str, str]) -> None:
 def with_credentials(config: Config, environment: Mapping[str, str]) -> Config:
     """The configuration with its secrets read from where the service manager put them for this process alone.
 
-    A file `mqtt.password` that the configuration names is there as `secrets_mqtt.password`. What is not there is read
-    from where the configuration says.
+    A file `mqtt.password` that the configuration names is there as `secrets_mqtt.password`. What this process may read
+    where the configuration says, and what is not there, is read as it says.
     """
     folder = environment.get("CREDENTIALS_DIRECTORY")
     if not folder:
@@ -134,10 +134,10 @@ def with_credentials(config: Config, environment: Mapping[str, str]) -> Config:
         raise StateError(f"{folder}: the service's credentials cannot be read: {error.strerror}") from None
 
     def found(path: str) -> str:
-        return there.get(Path(path).name, path) if path else path
+        return path if os.access(path, os.R_OK) else there.get(Path(path).name, path)
 
     mqtt, x = config.mqtt, config.x
-    files = {"password_file": found(mqtt.password_file), "key": found(mqtt.key)}
+    files = {name: found(getattr(mqtt, name)) for name in ("password_file", "ca", "certificate", "key")}
     return config.model_copy(
         update={
             "mqtt": mqtt.model_copy(update=files),

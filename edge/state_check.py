@@ -60,6 +60,9 @@ def secrets(config: Config, state: Path) -> Iterator[Finding]:
             continue
         try:
             mode = Path(path).stat().st_mode
+        except PermissionError:
+            yield Finding("advice", name, f"{path} is closed to you", "`sudo gander doctor` looks at it, too")
+            continue
         except OSError as error:
             yield Finding(
                 "problem", name, f"{path}: {error.strerror}", "write it, or mend the path in the configuration"

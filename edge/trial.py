@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edge import editor, feed, payloads
+from edge import editor, feed, payloads, unit
 from edge.clock import Ids, iso
 from edge.config import Config
 from edge.config_feed import XConfig
@@ -23,6 +23,7 @@ from edge.publishers.mqtt_link import Message, probe
 from edge.publishers.x_text import fit
 from edge.reading import Reading
 
+_LOGS = Path("/var/log/gander")  # gander-publish.service's
 _LOOKED_AT = 2000  # of the newest events
 _MOST_PICTURE = 1_000_000  # where the sink cannot be asked
 
@@ -52,13 +53,13 @@ def trial(config: Config, state: Path, sink: str) -> Iterator[Trial]:
         raise Refused(f"publish --test {sink}: no such sink is configured; there are {', '.join(known)}")
     with contextlib.closing(Reading(state)) as reading:
         if sink in ("jsonl", "mqtt"):
-            yield _stream(config, sink, reading)
+            yield _stream(config, state, sink, reading)
         else:
             with contextlib.ExitStack() as stack:
                 yield _post(config, sink, reading, stack)
 
 
-def _stream(config: Config, sink: str, reading: Reading) -> Trial:
+def _stream(config: Config, state: Path, sink: str, reading: Reading) -> Trial:
     """An event as programs get it, on a topic no automation acts upon."""
     found = _newest(reading, lambda event: True)
     event = found or _sample(config)
@@ -68,12 +69,22 @@ def _stream(config: Config, sink: str, reading: Reading) -> Trial:
         return f"{probe(config.mqtt, f'gander-{config.node.name}-test', message)}, and acknowledges it"
 
     def jsonl() -> str:
+        if unit.there():
+            return by_the_service(Path(config.jsonl.path), state)
         Jsonl(config.jsonl).close()
         return f"{config.jsonl.path} can be written; nothing was added to it"
 
     title = f"{config.mqtt.root}/{config.node.name}/event/late" if sink == "mqtt" else config.jsonl.path
     text = payloads.compact(event)
     return Trial(sink, title, text, None, "", found is None, None, "", mqtt if sink == "mqtt" else jsonl)
+
+
+def by_the_service(path: Path, state: Path) -> str:
+    """That the unit lets the service write there; who tries it here may write elsewhere. Raises `ConfigError`."""
+    if not {_LOGS, state.absolute()} & set(path.absolute().parents):
+        allowed = f"its unit lets the service write in {_LOGS} and {state} only"
+        raise ConfigError(f"jsonl.path {path}: {allowed}; set it to {_LOGS}/events.jsonl")
+    return f"the service may write {path}; nothing was added to it"
 
 
 def _post(config: Config, sink: str, reading: Reading, stack: contextlib.ExitStack) -> Trial:

@@ -170,8 +170,8 @@ class Visit:
     Times are media seconds. `log_odds` is the accumulated evidence for a threat (natural log). `kind_p` and
     `label_p` hold averages over the answered questions. `clear` counts the distinct frames since the last pulse that
     spoke for a threat: whose own p was above the prior. `left` of an ended one: it went out of sight; False: it may
-    have been there still (cap, end of the source, no room). `blind_s`: so long after `last_seen` a deterrent spoilt
-    the picture: it left between the two.
+    have been there still (cap, end of the source, no room, a camera gone silent). `blind_s`: so long after `last_seen`
+    a deterrent spoilt the picture: it left between the two.
     """
 
     id: str

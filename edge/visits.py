@@ -104,6 +104,8 @@ class Visits:
         self._camera = camera
         self._tracks: list[_Track] = []
         self._at: float | None = None
+        self._elapsed = 0.0  # between the last two frames
+        self._silent_s = 0.0  # without a look at who is here, by `lapse`
         self._favoured = False  # the last question was for a suspect
         self._disturbed = False  # the last frame was
         self._disturbed_at = -math.inf  # media time
@@ -118,24 +120,25 @@ class Visits:
     def follow(self, motion: Motion) -> list[Visit]:
         """Carry every visit on to this frame's boxes. Returns the visits that ended: unseen too long, or at the cap."""
         frame = motion.frame
-        elapsed = 0.0 if self._at is None else max(frame.media_time - self._at, 0.0)
+        self._elapsed = 0.0 if self._at is None else max(frame.media_time - self._at, 0.0)
         self._at = frame.media_time
         ended, self._parted = self._parted, []
         if self._disturbed and not frame.disturbed:
             self._look_anew()
         self._disturbed = frame.disturbed
         if frame.disturbed:
-            self._disturbed_at = frame.media_time
+            self._disturbed_at, self._silent_s = frame.media_time, 0.0
             self._hold(() if motion.recalibrating else motion.boxes, frame)
             return ended
         if motion.recalibrating:
             for track in self._tracks:
                 track.alive_at = frame.media_time
             return ended
+        self._silent_s = 0.0
         boxes = join(motion.boxes)
         left = self._assign(boxes, frame)
         self._cover(boxes, frame)
-        ended += self._end(frame.media_time, elapsed) + self._renew(frame)
+        ended += self._end(frame.media_time) + self._renew(frame)
         for box in left:
             ended += self._begin(box, frame)
         return ended
@@ -226,10 +229,21 @@ class Visits:
         track.suspect = False
         return track.visit
 
+    def lapse(self, waited_s: float, patience_s: float) -> list[Visit]:
+        """Now and then, `waited_s` apart, whether frames come or not. Returns the visits that end for want of them.
+
+        That is after `patience_s` without any, and never before two slow ones in a row, or the gap, are missed. A
+        frame from which only the background is learnt shows nobody.
+        """
+        self._silent_s += waited_s
+        slow_s = min(2.0 * self._elapsed, self._config.cap_s)
+        return self.close() if self._silent_s > max(patience_s, self._config.gap_s, slow_s) else []
+
     def close(self) -> list[Visit]:
-        """End every visit: the source has ended, or the daemon stops."""
+        """End every visit: the source has ended or gives nothing any more, or the daemon stops."""
         ended = [*self._parted, *(replace(visit, left=False) for visit in self.open)]
         self._tracks.clear()
+        self._parted.clear()
         return ended
 
     def _find(self, visit_id: str) -> _Track:
@@ -269,9 +283,9 @@ class Visits:
                 if any(where.overlap(box) > SHARED * where.area for box in boxes):
                     track.alive_at = frame.media_time
 
-    def _end(self, media_time: float, elapsed: float) -> list[Visit]:
+    def _end(self, media_time: float) -> list[Visit]:
         """Let go of those unseen too long. Slow pictures are no absence: two in a row must be missed."""
-        gap, blink = max(self._config.gap_s, 2.0 * elapsed), max(COAST_S, 2.0 * elapsed)
+        gap, blink = max(self._config.gap_s, 2.0 * self._elapsed), max(COAST_S, 2.0 * self._elapsed)
         gone = [t for t in self._tracks if media_time - t.alive_at > (gap if t.known else blink)]
         self._tracks = [t for t in self._tracks if t not in gone]
         return [track.visit for track in gone if track.known]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Protocol
 from edge.actuators import Actuator
 from edge.capture import Cameras
 from edge.clock import Clock, Ids
-from edge.config import Config, DeterrentConfig
+from edge.config import Config
 from edge.disturbance import Disturbance
 from edge.errors import GanderError
 from edge.lineup import Lineup
@@ -24,6 +25,7 @@ from edge.values import Action, Box, Decision, Frame, Image, Kind, Mode, Motion,
 from edge.visits import Visits
 
 _MS = 1_000_000
+_LOOK_NS = 1_000_000_000  # between two looks at who gives no picture
 _MAY_BE_ON = "on", "silent"  # silent: it may still come
 
 
@@ -100,10 +102,20 @@ class Watch:
         self._disturbance = Disturbance(config.policy, config.camera, config.deterrent, live=deadline)
         self._media_time = 0.0  # of the last question
         self._zero_ns = time.monotonic_ns()  # when media time was 0
+        self._looked_ns = self._zero_ns  # when it was last asked who gives no picture
         self.frames = 0
 
     def run(self) -> None:
-        """Watch until the sources end or the cameras are stopped."""
+        """Watch until the sources end or the cameras are stopped. However it ends, all visits have ended then."""
+        try:
+            self._run()
+        except BaseException:
+            with contextlib.suppress(GanderError, OSError):  # the first error is the one to tell
+                self._end_visits(self.brain.end_visits())
+            raise
+        self._end_visits(self.brain.end_visits())
+
+    def _run(self) -> None:
         for frame in self.cameras:
             self.actuator.beat()
             self._tick()
@@ -113,7 +125,7 @@ class Watch:
                 self._tend()
             else:
                 self._step(frame)
-        self._end_visits(self.brain.end_visits())
+            self._lapse(time.monotonic_ns())
 
     def _step(self, frame: Frame) -> None:
         """The life of a frame."""
@@ -129,7 +141,7 @@ class Watch:
             return self._tend()
         looked = time.monotonic_ns()
         crop = brain.crop(frame.image, visit.box)
-        verdict = brain.rendezvous.ask(crop, self._deadline(frame))
+        verdict = brain.rendezvous.ask(crop, self._deadline(frame), self.actuator.beat)
         predicted = time.monotonic_ns()
         visit, person = self._weigh(frame, visit, verdict)
         decision = self._policy.decide(visit, brain.open, verdict.chosen is not None, self.history, self._moment(frame))
@@ -149,6 +161,19 @@ class Watch:
         """Nobody to ask about: look after the models, which load, die and hang whether a camera works or not."""
         self.brain.rendezvous.tend()
         self._settle()
+
+    def _lapse(self, now_ns: int) -> None:
+        """End the visits at a camera that has gone silent: nobody sees them leave, and they would hold back a siren.
+
+        By then it has been opened again in vain. A replay as fast as it can has no silence.
+        """
+        since_ns = now_ns - self._looked_ns
+        if since_ns < _LOOK_NS or self._deadline_ns is None:
+            return
+        self._looked_ns = now_ns
+        waited_s = min(since_ns, 2 * _LOOK_NS) / 1e9  # while this process was frozen no camera could be heard
+        for camera in self._config.camera:
+            self._end_visits(self.brain.visits[camera.id].lapse(waited_s, 2.0 * camera.stale_s))
 
     def _weigh(self, frame: Frame, visit: Visit, verdict: Verdict) -> tuple[Visit, bool]:
         """Weigh the answer, if there is one. Returns the visit as it is known now, and whether a person was seen."""
@@ -194,23 +219,29 @@ class Watch:
         )
 
     def _act(self, frame: Frame, visit: Visit, decision: Decision) -> Action | None:
-        """Order the pulse. What may be on counts towards the limits; an order that failed does not."""
+        """Order the pulse, or only suppose it."""
         if decision.deterrent is None:
             return None
         acted = Acted(frame.media_time, decision.deterrent, visit.id, supposed=not decision.act)
         if not decision.act:
             self.history = self.history.with_action(acted)
             return None
-        order = self._order(self._deterrents[decision.deterrent], frame.wall, decision.expires_ns)
+        return self._fire(acted, frame.wall, decision.expires_ns, Mode.ARMED)
+
+    def _fire(self, acted: Acted, wall: datetime, expires_ns: int, mode: Mode) -> Action:
+        """Order a pulse in `mode`. What may be on counts towards the limits; what was refused holds its deterrent."""
+        deterrent = self._deterrents[acted.deterrent]
+        pattern = deterrent.on_ms, deterrent.off_ms, deterrent.count
+        order = Order(self._ids.new(wall), deterrent.id, deterrent.channel, *pattern, expires_ns)
         action = self.actuator.fire(order)
-        self._disturbance.ordered(order, action, frame.media_time)
+        if self._house.mode() is not mode or self._house.paused():
+            self.actuator.off()  # the owner said stop between the decision and the order
+        self._disturbance.ordered(order, action, acted.at)
         if action.result in _MAY_BE_ON:
             self.history = self.history.with_action(acted)
+        else:
+            self.history = self.history.with_result(deterrent, action.result, acted.at)
         return action
-
-    def _order(self, deterrent: DeterrentConfig, wall: datetime, expires_ns: int) -> Order:
-        pattern = deterrent.on_ms, deterrent.off_ms, deterrent.count
-        return Order(self._ids.new(wall), deterrent.id, deterrent.channel, *pattern, expires_ns)
 
     def test_fire(self, deterrent: str, who: str) -> Future[Action]:
         """Any thread: have one deterrent fire once, at the next turn of the loop, if the house allows it then."""
@@ -230,11 +261,8 @@ class Watch:
         if against:
             test.done.set_exception(GanderError(f"test fire of {deterrent.id}: {against}"))
             return
-        order = self._order(deterrent, moment.wall, moment.now_ns + self._config.policy.order_valid_ms * _MS)
-        action = self.actuator.fire(order)
-        self._disturbance.ordered(order, action, moment.media_time)
-        if action.result in _MAY_BE_ON:
-            self.history = self.history.with_action(Acted(moment.media_time, deterrent.id, TEST))
+        expires_ns = moment.now_ns + self._config.policy.order_valid_ms * _MS
+        action = self._fire(Acted(moment.media_time, deterrent.id, TEST), moment.wall, expires_ns, moment.mode)
         self._record.test_fire(action, test.who, moment.wall)
         test.done.set_result(action)
 

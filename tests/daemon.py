@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from edge.control import ask
 from edge.errors import GanderError
@@ -18,6 +21,27 @@ from edge.journal import EVENTS, events_after, reader
 
 PIN = 17
 SLACK_MS = 400  # what a busy test machine may add to any time; the figures themselves are in the README
+
+_WITNESS = """
+import time
+last, longest = time.monotonic(), 0.0
+while True:
+    time.sleep(0.005)
+    now = time.monotonic()
+    if now - last > longest:
+        longest = now - last
+        print(longest * 1e3, flush=True)
+    last = now
+"""
+
+
+@pytest.fixture
+def stall_ms(tmp_path: Path) -> Iterator[Callable[[], float]]:
+    """The longest that this machine kept a process beside from running: so much may be missing from any time, too."""
+    told = tmp_path / "witness"
+    with told.open("w") as file, subprocess.Popen([sys.executable, "-c", _WITNESS], stdout=file) as process:
+        yield lambda: max(map(float, told.read_text().split()), default=0.0)
+        process.kill()
 
 
 @dataclass
@@ -69,6 +93,14 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = ask(self.state, "status")
         return status
+
+    def watching(self) -> bool:
+        """Whether it can act, and knows its yard well enough to see who is new there."""
+        if not self.running():
+            return False
+        status = self.status()
+        models: list[dict[str, Any]] = status["models"]
+        return status["controller_ready"] and status["frames"] > 30 and all(model["ready"] for model in models)
 
     def wait(self, condition: Callable[[], bool], seconds: float = 40) -> None:
         end = time.monotonic() + seconds

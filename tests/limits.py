@@ -17,7 +17,7 @@ MIDNIGHT = datetime(2026, 3, 1).astimezone()
 POLICY = PolicyConfig(per_visit=3, per_hour=5, per_day=8)
 EVIDENCE = EvidenceConfig()
 NOW_NS = 10**15
-LASTING = {"unseeing", "quiet", "clock", "residents"}
+LASTING = {"unseeing", "quiet", "clock", "residents", "spent"}
 GAPS = (0.0, 0.5, 4.5, 5.0, 29.5, 30.0, 60.0, 60.5, 100.0, 1200.0, 3570.0, 3599.5, 3600.0, 20000.0, 86399.5, 86400.0)
 DENSE = (4.5, 5.0, 5.0, 30.0, 30.0, 60.5)
 
@@ -35,6 +35,7 @@ class Step:
     frame_age_ns: int
     house: dict[str, Any]
     test: DeterrentConfig | None
+    result: str  # of an order, if there is one
 
     @property
     def mode(self) -> Mode:
@@ -61,6 +62,7 @@ class Done:
 class Memory:
     done: list[Done] = field(default_factory=list)
     people: list[float] = field(default_factory=list)
+    refused: dict[str, tuple[str, float]] = field(default_factory=dict)  # the last of each deterrent: why, and when
 
     def counts(self, mode: Mode) -> list[Done]:
         """What limits an action in this mode: armed, only what really was done."""
@@ -77,6 +79,7 @@ def story(pick: Pick) -> Story:
     kinds = (Kind.THREAT, Kind.RESIDENT, Kind.PERSON)
     visits = [Visit(f"v{n}", "ab"[n % 2], 0.0, 1.0, MIDNIGHT, Box(0, 0, 1, 1), kind=kinds[n % 3]) for n in range(4)]
     steps, at, gaps = list[Step](), 0.0, pick((DENSE, DENSE, DENSE, GAPS, (720.0,), (10800.0,)))
+    results = pick((("on",), ("on", "on", "refused: duty", "refused: rest", "refused: old")))
     hour, favourite, day = pick((3, 7, 9, 21, 22)), pick(visits), 0
     for _ in range(pick(range(1, 25))):
         gap = pick(gaps)
@@ -97,7 +100,8 @@ def story(pick: Pick) -> Story:
         wall = MIDNIGHT + timedelta(hours=hour, minutes=pick((0, 0, 30)))
         present = tuple(replace(v, id=f"{v.id}-{day}") for v in visits if pick(range(5)) == 4)
         answered, person, age_ns = mostly(True, False), mostly(False, True), pick((0, 10**8, 9 * 10**8, 15 * 10**8))
-        steps.append(Step(at, about, present, answered, person, wall, age_ns, house, tried))
+        result = pick(results)
+        steps.append(Step(at, about, present, answered, person, wall, age_ns, house, tried, result))
     return Story(deterrents, tuple(steps))
 
 
@@ -110,6 +114,7 @@ def _deterrent(pick: Pick, number: int) -> DeterrentConfig:
         cameras=pick(([], [], [], ["a"], ["b"])),
         channel=number,
         pin=number,
+        rest_ms=pick((1000, 10000, 60500)),
         cooldown_s=pick((5.0, 30.0, 30.0, 100.0)),
         near_residents=pick(("", "", "fire", "hold")),
         quiet_hours=pick((None, "", "", "07:00-09:00", "21:30-07:00")),
@@ -138,7 +143,12 @@ def broken(policy: ModuleType, story: Story) -> str | None:
             if wrong:
                 return wrong
             fired, visit, real = decision.deterrent, step.visit.id, decision.act
-        if fired:
+        if fired and real and step.result != "on":
+            if step.result != "refused: old":  # which says nothing of the next
+                memory.refused[fired] = step.result, step.at
+            deterrent = next(d for d in story.deterrents if d.id == fired)
+            history = history.with_result(deterrent, step.result, step.at)
+        elif fired:
             memory.done.append(Done(step.at, fired, visit, real))
             history = history.with_action(policy.Acted(step.at, fired, visit, supposed=not real))
     return None
@@ -185,12 +195,17 @@ def _person(step: Step, memory: Memory) -> bool:
 
 
 def against(
-    deterrent: DeterrentConfig, visit: str, step: Step, present: Sequence[Visit], done: Sequence[Done]
+    deterrent: DeterrentConfig,
+    visit: str,
+    step: Step,
+    present: Sequence[Visit],
+    done: Sequence[Done],
+    refused: tuple[str, float] = ("", 0.0),
 ) -> set[str]:
-    """What speaks against one deterrent."""
+    """What speaks against one deterrent. `refused`: how its controller refused it last, and when."""
     residents = [v for v in present if v.kind is Kind.RESIDENT and v.id != visit]
     mine = [d for d in done if visit and d.visit == visit]
-    hours = deterrent.quiet
+    hours, since = deterrent.quiet, step.at - refused[1]
     speaks = {
         "unseeing": deterrent.kind in ("siren", "water")
         and not (step.house["sees_people"] or deterrent.fires_unseeing),
@@ -200,6 +215,8 @@ def against(
         == "hold"
         and any(v.camera in (deterrent.cameras or v.camera) for v in residents),
         "rest": any(step.at - d.at < deterrent.cooldown_s for d in done if d.deterrent == deterrent.id),
+        "spent": refused[0] == "refused: duty" and since < deterrent.cooldown_s,
+        "resting": refused[0] == "refused: rest" and since < deterrent.cooldown_s and since < deterrent.rest_ms / 1000,
         "too soon": any(step.at - d.at < 5 for d in mine),
         "visit": len(mine) >= 3,
         "hour": len([d for d in done if step.at - d.at < 3600]) >= 5,
@@ -237,7 +254,11 @@ def ladder(step: Step, present: Sequence[Visit], deterrents: Sequence[DeterrentC
         if deterrent.enabled and step.visit.camera in (deterrent.cameras or [step.visit.camera]):
             rung = deterrent.rung or {"siren": 2, "water": 3}.get(deterrent.kind, 1)
             rungs.setdefault(rung, []).append(deterrent)
-    speaks = {d.id: against(d, step.visit.id, step, present, done) for rung in rungs.values() for d in rung}
+    speaks = {
+        d.id: against(d, step.visit.id, step, present, done, memory.refused.get(d.id, ("", 0.0)))
+        for rung in rungs.values()
+        for d in rung
+    }
     climbed = 1 + len([d for d in done if d.visit == step.visit.id])
     order = [rungs[number] for number in sorted(rungs)]
     reached, above = order[:climbed], order[climbed:]

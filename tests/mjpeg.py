@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
+from tests.ports import free_port
+
 _HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
 
 
@@ -34,7 +36,7 @@ class MjpegCamera:
         self.connections = 0
         self._allowed = b"Basic " + b64encode(password.encode()) if password else b""
         self._listener: socket.socket | None = None
-        self.port = 0
+        self.port = free_port()
         self.start()
 
     @property
@@ -42,9 +44,8 @@ class MjpegCamera:
         return f"http://127.0.0.1:{self.port}/stream.mjpg?x=1"
 
     def start(self) -> None:
-        """Listen, on the same port as before where there was one."""
+        """Listen, each time on the same port."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def stop(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -40,18 +39,21 @@ class Ear:
 
     def __init__(self, port: int, configure: Callable[[paho.Client], None] = lambda client: None) -> None:
         self.heard: list[Message] = []
-        self._subscribed = threading.Event()
+        self.subscribed = 0  # times, once for each connection
         self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv311)
         configure(self.client)
         self.client.on_connect = lambda client, *_: client.subscribe("gander/#", 1)
-        self.client.on_subscribe = lambda *_: self._subscribed.set()
+        self.client.on_subscribe = self._listening
         self.client.on_message = lambda _, __, m: self.heard.append(
             Message(m.topic.removeprefix("gander/"), m.payload, m.retain, time.monotonic())
         )
         self.client.reconnect_delay_set(0.2, 1)
         until(lambda: self._connect(port))
         self.client.loop_start()
-        assert self._subscribed.wait(10)
+        until(lambda: self.subscribed, 10)
+
+    def _listening(self, *_: object) -> None:
+        self.subscribed += 1
 
     def _connect(self, port: int) -> bool:
         with contextlib.suppress(OSError):

@@ -28,6 +28,8 @@ class Told:
     """What the broker says. May be changed at any time."""
 
     connack: tuple[int, dict[int, str]] = (0, {})
+    password: bytes = b""
+    """Who has another is not let in."""
     puback: Callable[[str, bytes], int] = lambda topic, payload: 0
     """Reason code for a message."""
     at_once: bytes = b""
@@ -73,7 +75,7 @@ def _talk(client: socket.socket, read: Callable[[int], bytes], told: Told, endin
     while not ending.is_set() and (head := read(1)):
         kind, body = head[0] >> 4, read(_length(read))
         if kind == _CONNECT:
-            reason, texts = told.connack
+            reason, texts = told.connack if body.endswith(told.password) else (134, {})
             client.sendall(packet(2, bytes([0, reason]) + properties(texts)) + told.at_once)
             if reason or told.at_once:
                 return

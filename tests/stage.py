@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge import keys
 from edge.config import LabelsConfig
@@ -38,24 +40,56 @@ class Actor:
     row: float = 0.5  # height in the picture
 
 
-def clip(path: Path, actors: Sequence[Actor], seconds: float) -> Path:
-    """Write a clip (Motion JPEG) of the actors on a still, slightly noisy yard."""
-    rng = np.random.default_rng(5)
-    width, height = SIZE
-    yard = cv2.resize(
-        rng.integers(190, 235, (height // 12, width // 12), np.uint8), SIZE, interpolation=cv2.INTER_CUBIC
-    )
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE)
-    assert writer.isOpened()
-    for number in range(round(seconds * FPS)):
-        now = number / FPS
-        noise = rng.integers(-2, 3, yard.shape, np.int16)
-        picture = cv2.cvtColor(np.clip(yard + noise, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+class Scene:
+    """A still, slightly noisy yard."""
+
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(5)
+        self._yard = cv2.resize(
+            self._rng.integers(190, 235, (SIZE[1] // 12, SIZE[0] // 12), np.uint8), SIZE, interpolation=cv2.INTER_CUBIC
+        )
+
+    def at(self, now: float, actors: Sequence[Actor]) -> NDArray[np.uint8]:
+        """The next picture, uint8 (height, width, BGR), of whoever of the actors is there."""
+        width, height = SIZE
+        noise = self._rng.integers(-2, 3, self._yard.shape, np.int16)
+        picture = cv2.cvtColor(np.clip(self._yard + noise, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2BGR)
         for actor in actors:
             if actor.enters <= now < actor.leaves:
                 x = round(40 + (now - actor.enters) * 60) % width
                 cv2.circle(picture, (x, round(actor.row * height)), 36, COLOURS[actor.colour], cv2.FILLED, cv2.LINE_AA)
-        writer.write(picture)
+        return np.asarray(picture, np.uint8)
+
+
+class Live(Scene):
+    """The yard as a network camera at `address` shows it for ever: somebody comes when a test is ready for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.address = ""
+        self._actors: Sequence[Actor] = ()
+
+    @property
+    def settings(self) -> tuple[str, str]:
+        return f"camera.0.source={self.address}", f"camera.0.fps={FPS}"
+
+    def comes(self, colour: str, seconds: float) -> None:
+        """Now, and stays that long."""
+        now = time.monotonic()
+        self._actors = (Actor(colour, now, now + seconds),)
+
+    def picture(self, number: int) -> bytes:
+        """For `tests.mjpeg`."""
+        return bytes(cv2.imencode(".jpg", self.at(time.monotonic(), self._actors))[1].tobytes())
+
+
+def clip(path: Path, actors: Sequence[Actor], seconds: float) -> Path:
+    """Write a clip (Motion JPEG) of the actors on a still, slightly noisy yard."""
+    scene = Scene()
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE)
+    assert writer.isOpened()
+    for number in range(round(seconds * FPS)):
+        writer.write(scene.at(number / FPS, actors))
     writer.release()
     return path
 

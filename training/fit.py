@@ -134,7 +134,7 @@ class Fit:
             bundles = self._out.glob(f"*{SUFFIX}")
             others = [path for path in bundles if path.name.rpartition("-")[0] != self._recipe.name]
         except OSError as error:
-            raise StateError(f"{self._out}: cannot be used: {error.strerror}") from None
+            raise StateError.of(error, f"{self._out}: cannot be used: {error.strerror}") from None
         if others:
             raise Refused(f"{self._out}: holds {others[0].name} of another recipe; give another folder with --out")
 

@@ -94,7 +94,7 @@ def merge(folder: Path, out: Path, progress: Progress = lambda *_: None) -> Harv
         _write(out / LABELLED, known)
         _write(out / DOUBTFUL, dict(sorted(unknown.items(), key=_doubt)))
     except OSError as error:
-        raise StateError(f"{out}: not harvested: {error.strerror}; what was there is as it was") from None
+        raise StateError.of(error, f"{out}: not harvested: {error.strerror}; what was there is as it was") from None
     done.labelled, done.unlabelled = len(known), len(unknown)
     return done
 
@@ -219,4 +219,4 @@ def _scratch(out: Path) -> Iterator[Path]:
     except BlockingIOError:
         raise Refused(f"{out}: another harvest is under way; let it end") from None
     except OSError as error:
-        raise StateError(f"{out}: not harvested: {error.strerror}; what was there is as it was") from None
+        raise StateError.of(error, f"{out}: not harvested: {error.strerror}; what was there is as it was") from None

@@ -51,7 +51,9 @@ def key_folder(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise StateError(f"{path.parent}: a key cannot be kept there: {error.strerror}; name another file") from None
+        raise StateError.of(
+            error, f"{path.parent}: a key cannot be kept there: {error.strerror}; name another file"
+        ) from None
 
 
 def suggested_kinds(labels: Sequence[str], globs: LabelsConfig) -> LabelsConfig:
@@ -135,7 +137,7 @@ def repack(bundle: Bundle, recipe: Recipe, out: Path, key: keys.SigningKey) -> B
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StateError(f"{out}: cannot be used: {error.strerror}") from None
+        raise StateError.of(error, f"{out}: cannot be used: {error.strerror}") from None
     return write(out / made.file_name, made, bundle.model, bundle.golden, key, bundle.report)
 
 

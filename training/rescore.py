@@ -76,7 +76,9 @@ def rescore(
             os.fsync(file.fileno())
         _finish(part, out)
     except OSError as error:
-        raise StateError(f"{out}: cannot be written: {error.strerror}; what was computed is in {part.name}") from None
+        raise StateError.of(
+            error, f"{out}: cannot be written: {error.strerror}; what was computed is in {part.name}"
+        ) from None
     return Rescored(out, kept + len(missing) - unread, kept, unread)
 
 

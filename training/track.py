@@ -129,7 +129,7 @@ def _client(database: Path) -> Iterator[Any]:
         address = f"sqlite:///{database.absolute()}"
         yield MlflowClient(tracking_uri=address, registry_uri=address)
     except OSError as error:
-        raise StateError(f"{database}: not entered there: {error.strerror}") from None
+        raise StateError.of(error, f"{database}: not entered there: {error.strerror}") from None
     except (MlflowException, SQLAlchemyError) as error:
         raise StateError(f"{database}: not entered there: {str(error).splitlines()[0]}") from None
 

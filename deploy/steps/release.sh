@@ -3,31 +3,48 @@
 
 opt=/opt/gander
 releases=$opt/releases
+unstarted=$opt/unstarted # there while a change waits to be started: "VERB RELEASE", or empty
 parts="edge firmware systemd deploy requirements.txt README.md"
 
-# VERSION-CONTENT: the same files are the same release, whenever they are installed.
+# VERSION-CONTENT: the same files beside the same system are the same release, whenever they are installed.
 release_name() {
     version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$here/edge/__init__.py")
     # shellcheck disable=SC2086  # parts are words
-    content=$(cd "$here" && find $parts -type f ! -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z |
-        xargs -0 sha256sum | sha256sum | cut -c1-8)
+    content=$({
+        cd "$here" && find $parts -type f ! -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+        /usr/bin/python3 -V 2>/dev/null | cut -d. -f-2
+        from_apt
+        numpy_of_apt
+    } | sha256sum | cut -c1-8)
     echo "$version-$content"
 }
 
+# What of apt's the environment must see.
+from_apt() {
+    for package in python3-picamera2 python3-lgpio; do
+        ! installed $package || echo $package
+    done
+}
+
 make_release() {
+    for old in "$root$releases"/*; do
+        if [ -d "$old" ] && [ ! -e "$old/complete" ]; then
+            run "remove $(basename "$old"), which was never finished" rm -rf "$old"
+        fi
+    done
     if [ -e "$root$releases/$release/complete" ]; then
         return 0
     fi
+    [ -n "$dry" ] || trap 'rm -rf "${releases:?}/$release"' EXIT
     run "make an environment in $releases/$release" environment
     run "install the Python packages of requirements.txt" python_packages
     run "copy the code" code
+    trap - EXIT
 }
 
 environment() {
-    rm -rf "${releases:?}/$release" # one that was not finished
     install -d -m 755 "$releases" || return 1
-    # What apt brings for camera and pins must be seen; elsewhere nothing of the system's is.
-    if installed python3-picamera2 || installed python3-lgpio; then
+    if [ -n "$(from_apt)" ]; then
         /usr/bin/python3 -m venv --system-site-packages "$releases/$release"
     else
         /usr/bin/python3 -m venv "$releases/$release"
@@ -89,9 +106,9 @@ code() {
     "$there/bin/python" -m compileall -q "$library/edge" "$library/firmware" || return 1
     # All of it must load, beside what apt brought; else the release before stays.
     "$there/bin/python" -P -c 'import edge.app, edge.publish' && "$there/bin/gander" --version >/dev/null || return 1
-    if installed python3-picamera2; then
-        "$there/bin/python" -c 'import picamera2, lgpio' || return 1
-    fi
+    for package in $(from_apt); do
+        "$there/bin/python" -P -c "import ${package#python3-}" || return 1
+    done
     sync
     date >"$there/complete"
 }
@@ -106,10 +123,29 @@ copy() {
 
 # switch_to NAME: in one moment; what was current becomes the one to go back to.
 switch_to() {
+    [ ! -e "$root$unstarted" ] || run "finish what an earlier run has not started" true
     old=$(current current)
     if [ "$old" != "$1" ]; then
+        [ -n "$dry" ] || [ -z "$old" ] || fits "$1" "$old"
         run "make $1 the current release" link "$1" "$old"
     fi
+}
+
+# fits NEW OLD: where the one that runs could start anew, the other must be able to.
+fits() {
+    why=$(starts "$1" 2>&1) || ! starts "$2" >/dev/null 2>&1 ||
+        refuse "$1 cannot start here, $2 stays: $(echo "$why" | tail -n 1)"
+}
+
+# Whether this release takes the configuration, the models and the databases that are here; it writes nothing.
+starts() {
+    as_watch "$releases/$1/bin/python" -P -c "
+from pathlib import Path
+from edge.database import VERSIONS, reader
+for path in (Path('$state', name) for name in VERSIONS):
+    if path.exists():
+        with reader(path):
+            pass" && as_watch "$releases/$1/bin/gander" check --config "$etc/gander.toml" --state "$state"
 }
 
 current() {
@@ -133,7 +169,7 @@ keep_three() {
         *)
             kept=$((kept + 1))
             if [ "$kept" -gt 1 ]; then
-                run "remove the old release $old" rm -rf "${releases:?}/$old"
+                run "remove the old release $old" rm -rf "${releases:?}/$old/complete" "${releases:?}/$old"
             fi
             ;;
         esac
@@ -141,10 +177,13 @@ keep_three() {
 }
 
 go_back() {
-    before=$(current previous)
-    [ -e "$root$releases/${before:-none}/complete" ] || refuse "there is no release before this one"
-    release=$before
+    was=''
+    [ ! -e "$root$unstarted" ] || read -r was release <"$root$unstarted" || true
+    # A way back that was cut short is gone to its end, and not forth again.
+    [ "$was" = back ] || release=$(current previous)
+    [ -e "$root$releases/${release:-none}/complete" ] || refuse "there is no release before this one"
     switch_to "$release"
+    put "$command" 755 root:root <"$root$releases/$release/share/deploy/gander"
     install_units
     start_units
     say "$release runs now; --back again returns to $(current previous)"

@@ -7,9 +7,7 @@ uninstall() {
     for file in $command $opt /etc/systemd/journald.conf.d/50-gander.conf /etc/systemd/system.conf.d/50-gander.conf; do
         [ ! -e "$root$file" ] || run "remove $file" rm -rf "$file"
     done
-    if [ -z "$dry" ] && running_systemd; then
-        reload
-    fi
+    reload
     if [ "$verb" = uninstall ]; then
         say "kept: $state (journal, pictures, models, keys), $etc (configuration, secrets), the users; --purge removes them"
         [ ! -e "$root$boot.before-gander" ] || say "kept: dtparam=strict_gpiod in $boot"
@@ -23,14 +21,20 @@ stop_all() {
 }
 
 purge() {
+    set --
+    for folder in "$root$state" "$root$state"-watch-* "$root$state"-reboot "$root$state".before-* \
+        "$root/var/log/gander" "$root$etc"; do
+        [ ! -d "$folder" ] || set -- "$@" "${folder#"$root"}"
+    done
+    say "This deletes the journal, pictures, labels, models, keys, settings and secrets, all that is in $*"
     if [ -z "$dry" ]; then
-        printf '%s' "This deletes the journal, pictures, labels, models and keys in $state, and $etc. Type yes: "
+        printf 'Type yes: '
         read -r answer || answer=
         [ "$answer" = yes ] || refuse "nothing was removed"
     fi
     uninstall
-    for folder in $state "$state"-* /var/log/gander $etc; do
-        [ ! -d "$root$folder" ] || run "remove $folder" rm -rf "$folder"
+    for folder in "$@"; do
+        run "remove $folder" rm -rf "$folder"
     done
     for user in $users; do
         ! has passwd "$user" || run "remove user $user" userdel "$user"

@@ -15,7 +15,7 @@ fail() {
     exit 1
 }
 
-# run WHAT COMMAND…: says what is done, counts it, and does it.
+# run WHAT COMMAND…: says what is done, counts it, remembers it until all is started, and does it.
 run() {
     what=$1
     shift
@@ -25,7 +25,15 @@ run() {
         return 0
     fi
     say "$what"
+    remember
     "$@" || fail "$what: failed (status $?); mend that, then run this again"
+}
+
+# From the switch to a release on, what is being done: a run that was cut short is finished by the next.
+remember() {
+    if [ -e "$releases/${release:-none}/complete" ] && [ "$(cat "$unstarted" 2>/dev/null)" != "$verb $release" ]; then
+        echo "$verb $release" >"$unstarted" && sync "$unstarted"
+    fi
 }
 
 # put FILE MODE OWNER <TEXT: has a file hold this text, replaced in one moment. Nothing where it already does.
@@ -43,13 +51,14 @@ put_now() {
         (umask 077 && printf '%s' "$text" >"$1.new") &&
         chown "$3" "$1.new" &&
         chmod "$2" "$1.new" &&
+        sync "$1.new" &&
         mv -f "$1.new" "$1"
 }
 
 # Two installations at once would trip over each other.
 one_at_a_time() {
     if [ -z "$dry" ]; then
-        exec 9>/run/lock/gander-install
+        exec 9>/run/gander-install.lock
         flock -n 9 || fail "another installation is running"
     fi
 }

@@ -32,14 +32,19 @@ raspberry_pi_os() {
     [ -e "$root/etc/rpi-issue" ]
 }
 
+raspberry_pi() {
+    raspberry_pi_os || grep -qs "Raspberry Pi" "$root/proc/device-tree/model"
+}
+
 installed() {
     [ -z "$root" ] && dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed$'
 }
 
 packages() {
     wanted="python3 python3-venv"
-    # From apt: picamera2 is nowhere else, and PyPI's lgpio is an empty one for Python 3.13.
-    raspberry_pi_os && wanted="$wanted python3-picamera2 python3-lgpio"
+    # From apt: picamera2 is nowhere else (nor in Debian), and PyPI's lgpio is an empty one for Python 3.13.
+    ! raspberry_pi_os || wanted="$wanted python3-picamera2"
+    ! raspberry_pi || wanted="$wanted python3-lgpio"
     missing=
     for package in $wanted; do
         installed "$package" || missing="$missing $package"
@@ -50,19 +55,37 @@ packages() {
 }
 
 apt_install() {
-    apt-get update --quiet=2 || return 1
+    patiently apt-get update --quiet=2 || return 1
     # Without what is only recommended: picamera2 would bring a desktop's windows.
     # shellcheck disable=SC2086  # a list of packages is meant to split
-    DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet=2 --no-install-recommends $missing
+    patiently apt-get install --quiet=2 --yes --no-install-recommends $missing
+}
+
+# patiently APT…: what keeps itself up to date may be at it just now. apt itself waits for dpkg's lock only, not for
+# those of its lists and archives.
+patiently() {
+    tries=0
+    until told=$(DEBIAN_FRONTEND=noninteractive LC_ALL=C "$@" 2>&1 >&3); do
+        case $tries:$told in
+        24:*) break ;;
+        0:*"Could not get lock "*) say "another program is at the packages; waiting for it, two minutes at most" ;;
+        *"Could not get lock "*) ;;
+        *) tries=24 && break ;;
+        esac
+        tries=$((tries + 1))
+        sleep 5
+    done 3>&1
+    [ -z "$told" ] || say "$told" >&2
+    [ "$tries" -lt 24 ]
 }
 
 people() {
     has group gander || run "make group gander" groupadd --system gander
     for user in $users; do
-        has passwd "$user" || run "make user $user" useradd --system --gid gander --home-dir /var/lib/gander \
+        has passwd "$user" || run "make user $user" useradd --system --gid gander --home-dir /nonexistent \
             --no-create-home --shell /usr/sbin/nologin "$user"
     done
-    for group in video render gpio dialout; do
+    for group in video gpio dialout; do
         if has group "$group"; then
             member gander-watch "$group" || run "let gander-watch use what is for the group $group" \
                 usermod --append --groups "$group" gander-watch

@@ -23,33 +23,37 @@ place() {
 
 install_units() {
     source=$(unit_source)
-    before=$changes
     for file in "$source"/*; do
         target=$(place "$(basename "$file")")
         [ -z "$target" ] || put "$target" 644 root:root <"$file"
     done
     remove_units "$source"
-    if [ "$changes" != "$before" ]; then
-        units_changed=yes
-    fi
     enable_units
 }
 
-# remove_units [BUT]: those of ours, but what is in the folder BUT.
+# remove_units [BUT]: those that a release has, but what is in the folder BUT; the owner's own stay.
 remove_units() {
     gone=
     for file in "$root$units"/gander*.*; do
         name=$(basename "$file")
-        if [ -f "$file" ] && [ ! -e "${1:-/nowhere}/$name" ]; then
+        if [ -f "$file" ] && [ ! -e "${1:-/nowhere}/$name" ] && ours "$name"; then
             gone="$gone $name"
         fi
     done
     [ -z "$gone" ] || run "remove the units$gone" drop_units
 }
 
+ours() {
+    for folder in "$root$releases"/*/share/systemd "$here/systemd"; do
+        [ ! -e "$folder/$1" ] || return 0
+    done
+    return 1
+}
+
 drop_units() {
     # shellcheck disable=SC2086  # a list of names is meant to split
-    { ! running_systemd || systemctl stop $gone 2>/dev/null || true; } && systemctl --quiet disable $gone && cd "$units" && rm -f $gone
+    { ! running_systemd || systemctl stop $gone 2>/dev/null || true; } && systemctl --quiet disable $gone &&
+        (cd "$units" && rm -f $gone)
 }
 
 enable_units() {
@@ -73,21 +77,32 @@ running_systemd() {
 }
 
 start_units() {
-    [ -z "$units_changed" ] || [ -n "$dry" ] || ! running_systemd || reload
-    if [ -z "$start" ]; then
-        say "nothing is started: --no-start; \`sudo systemctl start gander.target\` does"
-    elif [ -z "$dry" ] && ! running_systemd; then
-        say "nothing is started: systemd does not run here"
-    elif [ "$changes" != 0 ] || ! systemctl --quiet is-active gander.target; then
-        run "start gander.target" systemctl --no-block restart gander.target
+    [ "$changes" != 0 ] || return 0
+    reload
+    if [ -n "$start" ] && { [ -n "$dry" ] || running_systemd; }; then
+        run "start gander.target" start_all
         [ -n "$dry" ] || await
+        return
+    fi
+    [ -n "$dry" ] || : >"$unstarted" # the switch is done, the start is owed
+    say "nothing is started; \`sudo systemctl restart gander.target\` or a reboot does"
+}
+
+# What failed before is forgotten: too many starts in a short time would else be refused.
+start_all() {
+    systemctl reset-failed 'gander*' 2>/dev/null || true
+    systemctl --no-block restart gander.target && rm -f "$unstarted"
+}
+
+reload() {
+    if [ -n "$dry" ] || running_systemd; then
+        run "have systemd read the units anew" reload_now
     fi
 }
 
 # Limits of the log and the hardware watchdog hold at once, too.
-reload() {
-    systemctl daemon-reexec
-    systemctl try-restart systemd-journald.service
+reload_now() {
+    systemctl daemon-reexec && systemctl try-restart systemd-journald.service
 }
 
 # Until the first picture is there, or a minute and a half is over: a camera may be missing, which doctor says.
@@ -111,7 +126,8 @@ last_words() {
 
 Next:
   1. Look: `gander status` and `gander events --follow`; the camera and the rest are in /etc/gander/gander.toml.
-  2. Give it a model that knows your visitors: `gander bundle fetch inat-birds`, or train your own (README, "Retrain").
+  2. Give it a model that knows your visitors: `gander bundle fetch inat-birds` (birds) or `imagenet` (foxes, cats), then
+     `gander bundle promote inat-birds`; or train your own (README, "Retrain").
   3. Wire the light (README, "Wiring and safety"), set controller.kind, and when `gander visits` looks right: `gander arm`.
 END
     if [ -n "$must_reboot" ]; then

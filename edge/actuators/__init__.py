@@ -26,7 +26,10 @@ class Actuator(Protocol):
         ...
 
     def beat(self) -> None:
-        """Called by the loop at every step: the host is alive. Silence from a stuck loop turns the pins off."""
+        """Called by the loop at every step, and while it waits for a model until the deadline: the host is alive.
+
+        Silence from a stuck loop turns the pins off.
+        """
         ...
 
     def acting_until_ns(self) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import grp
 import os
+import pwd
 import select
 import termios
 import time
@@ -133,11 +135,24 @@ def _why_closed(port: str, error: Exception) -> str:
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         return f"there is no {port}; is the Pico plugged in, by a cable that carries data?"
-    if number in (errno.EACCES, errno.EPERM):
-        return f"{port}: permission denied; `sudo usermod -aG dialout $USER`, log in again"
+    if number == errno.EPERM:  # file modes have another number
+        return f"{port}: the service may not open it; wire the Pico to a ttyACM, ttyUSB, ttyAMA or ttyS port"
+    if number == errno.EACCES:
+        return f"{port}: permission denied; {to_open(os.getuid(), os.getgroups())}"
     if number in (errno.EWOULDBLOCK, errno.EBUSY):
         return f"{port} is in use; another gander, or a terminal as mpremote, must let go of it"
     return f"{port} cannot be used: {error}; set controller.port to the Pico's serial port"
+
+
+def to_open(user: int, groups: list[int]) -> str:
+    """What gives a user of these groups the right to a serial port."""
+    try:
+        name, dialout = pwd.getpwuid(user).pw_name, grp.getgrnam("dialout").gr_gid
+    except KeyError:
+        name, dialout = "$USER", -1
+    if dialout in groups:
+        return "turn the serial console off, which has it: `sudo raspi-config`, Interface Options, Serial Port; reboot"
+    return f"`sudo usermod -aG dialout {name}`, then log in again, or restart the service"
 
 
 def _why_no_greeting(port: str, heard: bytes) -> str:

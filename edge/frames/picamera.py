@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 
 OPEN_S, CLOSE_S = 20.0, 5.0
 BUFFERS = 4  # one at the sensor, one in the image processor, one being copied, one spare
-TROUBLE = (RuntimeError, OSError, LookupError, ValueError)  # what picamera2 and libcamera raise
 TO_RGB = {
     "BGR888": None,  # named from the last byte to the first: RGB in memory
     "MJPEG": None,  # unpacked by picamera2
@@ -100,14 +99,19 @@ class PicameraDevice:
 
     def shot(self) -> Shot:
         """The next picture to be completed: with `queue=False` never one from before."""
-        opened = self._opened
-        assert opened is not None, "closed"
         try:
-            request = opened.picamera.capture_request(wait=False).get_result(timeout=self._patience_s)
+            return self._shot()
+        except SourceError:
+            raise
         except TimeoutError:
             raise SourceError(f"{self._name}: no picture for {self._patience_s:g} s") from None
-        except TROUBLE as error:
+        except Exception as error:  # noqa: BLE001 - whatever the camera stack throws is a reason to open it again
             raise SourceError(f"{self._name}: {reason(error)}") from None
+
+    def _shot(self) -> Shot:
+        opened = self._opened
+        assert opened is not None, "closed"
+        request = opened.picamera.capture_request(wait=False).get_result(timeout=self._patience_s)
         try:
             # Copies: the buffers go back at once, or the camera runs out of them.
             large = request.make_array("main")
@@ -115,8 +119,6 @@ class PicameraDevice:
             metadata = request.get_metadata()
         except OSError as damaged:
             raise Unreadable(f"{self._name}: damaged picture ({reason(damaged)})") from None
-        except TROUBLE as error:
-            raise SourceError(f"{self._name}: {reason(error)}") from None
         finally:
             request.release()
         image = opened.large.rgb(large)
@@ -175,12 +177,12 @@ class Calls:
                 raise SourceError(
                     f"{self._name}: the camera hangs in {self._what}; restart Gander, then the machine if need be"
                 )
-        failed: list[BaseException] = []
+        failed: list[Exception] = []
 
         def run() -> None:
             try:
                 call()
-            except (SourceError, *TROUBLE) as error:
+            except Exception as error:  # noqa: BLE001 - it must not die with this thread, as if all were well
                 failed.append(error)
 
         self._what = what
@@ -288,9 +290,10 @@ def _construct(driver: Any, number: int) -> Any:
     picamera = driver.__new__(driver)
     try:
         picamera.__init__(number)
-    except TROUBLE:
-        picamera.notifymeread.close()
-        os.close(picamera.notifyme_w)
+    except BaseException:
+        with suppress(AttributeError):  # it failed before it had one
+            picamera.notifymeread.close()
+            os.close(picamera.notifyme_w)
         raise
     return picamera
 

@@ -47,6 +47,8 @@ class Publisher(Protocol):
     """Most events handed over at once."""
     from_start: bool
     """Whether a new one begins with all the journal has, or with now."""
+    trouble: str
+    """Why there is no sink to send to; empty where there is one, or nobody knows."""
 
     def ready(self, wait_s: float) -> bool:
         """Whether there is a sink to send to; waits so long for it. While there is none, nothing counts as tried.

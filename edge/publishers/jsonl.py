@@ -13,6 +13,8 @@ from edge.publishers import Events, Later
 
 log = logging.getLogger(__name__)
 
+_UNSYNCED = 8_000_000  # bytes: more than a batch, of which a power cut may leave any sectors; the others are zeros
+
 
 class Jsonl:
     """Appends events to `path`. A line is there whole or not at all; FILE.1 keeps what was there before FILE grew."""
@@ -20,6 +22,7 @@ class Jsonl:
     name = "jsonl"
     batch = 500
     from_start = True  # the file is the journal in another form
+    trouble = ""
 
     def __init__(self, config: JsonlConfig) -> None:
         """Raises `ConfigError` where nothing can be written to `path`."""
@@ -53,7 +56,7 @@ class Jsonl:
             self._fd = -1
 
     def _open(self) -> None:
-        """Open, again where the file was moved away, and cut off a line that a crash left half written."""
+        """Open, again where the file was moved away, and cut off what a crash left half written."""
         if self._fd >= 0 and _same(self._fd, self._path):
             return
         self.close()
@@ -61,7 +64,7 @@ class Jsonl:
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o660)
         whole = _whole_lines(self._fd)
         if whole < os.fstat(self._fd).st_size:
-            log.warning("%s: the last line was cut short by a crash; it is written anew", self._path)
+            log.warning("%s: its end was cut short by a crash; that is written anew", self._path)
             os.ftruncate(self._fd, whole)
 
 
@@ -80,8 +83,11 @@ def _same(fd: int, path: Path) -> bool:
 
 
 def _whole_lines(fd: int) -> int:
-    """How many bytes there are up to the end of the last whole line."""
+    """How many bytes there are up to the end of the last whole line; before a hole that a power cut left, if any."""
     end = os.fstat(fd).st_size
+    tail = max(end - _UNSYNCED, 0)
+    if (hole := os.pread(fd, end - tail, tail).find(b"\0")) >= 0:
+        end = tail + hole
     while end:
         start = max(end - 65536, 0)
         found = os.pread(fd, end - start, start).rfind(b"\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import random
 import threading
 import time
@@ -16,9 +17,9 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from edge import payloads
 from edge.board import Board
 from edge.config_feed import MqttConfig
-from edge.errors import GanderError
+from edge.errors import ConfigError, GanderError
 from edge.journal import dump
-from edge.publishers import Events, Later
+from edge.publishers import Events, Later, secret
 from edge.publishers.announcing import Announcer
 from edge.publishers.mqtt_link import Access, Ceiling, Heard, Link, Message, NoLink, refusal
 from edge.remote import Remote
@@ -48,9 +49,10 @@ class Mqtt:
 
     def __init__(self, config: MqttConfig, node: str, state: Path, people: bool) -> None:
         """`people`: pictures with a person may be published. Raises `ConfigError` for files that are unfit."""
-        self._config, self._state, self._people = config, state, people
+        self._config, self._node, self._state, self._people = config, node, state, people
         self._base = f"{config.root}/{node}/"
-        self._access = Access.read(config, f"gander-{node}")
+        self._access: Access | None = Access.read(config, f"gander-{node}")
+        self.trouble = ""
         self._link: Link | None = None
         self._ceiling, self._refused = Ceiling(), dict[str, str]()
         self._versions = _VERSIONS[config.version]
@@ -112,13 +114,17 @@ class Mqtt:
             try:
                 self._link = self._connect()
             except NoLink as error:
-                if str(error) != said:
-                    log.warning("mqtt: %s; tried again, ever more slowly", error)
-                    said = str(error)
+                self.trouble = f"{error}{secret.advice(os.environ) if error.refused else ''}"
+                if self.trouble != said:
+                    log.warning("mqtt: %s; tried again, ever more slowly", self.trouble)
+                    said = self.trouble
+                if error.refused:
+                    self._access = None  # its files may have been wrong, and be mended
                 wait_s = min(max(wait_s * 2, 5.0 if error.refused else 1.0), 60.0)
                 continue
             if not ended:  # one that comes and goes is told once
                 log.info("mqtt: connected to %s:%d", self._config.host, self._config.service)
+            self.trouble = ""
             self._linked.set()
             while not self._ending.is_set() and not self._link.wait_end(_TURN_S):
                 pass
@@ -127,6 +133,7 @@ class Mqtt:
                 good = time.monotonic() - began > _SETTLED_S
                 wait_s, said = (0.5 if good else min(max(wait_s * 2, 0.5), 60.0)), ""
                 why = f"the connection to {self._config.host} ended{self._link.farewell and ': ' + self._link.farewell}"
+                self.trouble = why
                 if good or why != ended:
                     log.warning("mqtt: %s; events wait for the next", why)
                 ended = "" if good else why
@@ -136,9 +143,13 @@ class Mqtt:
         topics = [self._base + topic for topic in payloads.COMMANDS] if self._remote else []
         topics += [self._birth] if self._birth else []
         versions, self._versions = self._versions, _VERSIONS[self._config.version]
+        try:
+            access = self._access = self._access or Access.read(self._config, f"gander-{self._node}")
+        except ConfigError as error:
+            raise NoLink(str(error), refused=True) from None
         for version in versions:
             try:
-                link = Link(self._access, version, self._will(), topics, self._hear, self._ceiling)
+                link = Link(access, version, self._will(), topics, self._hear, self._ceiling)
             except NoLink as error:
                 if not error.old or version is versions[-1]:
                     raise

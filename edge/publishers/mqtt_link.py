@@ -74,7 +74,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to get in, read from the configured files once."""
+    """How to get in, as the configured files say."""
 
     config: MqttConfig
     client_id: str
@@ -83,7 +83,7 @@ class Access:
 
     @classmethod
     def read(cls, config: MqttConfig, client_id: str) -> Access:
-        """Raises `ConfigError` for a file that is not there, unfit, or a password that everybody may read."""
+        """Raises `ConfigError` for a file that is not there, unfit, or a password that is empty or for all to read."""
         return cls(config, client_id, _password(config), _tls(config) if config.secure else None)
 
 
@@ -364,7 +364,9 @@ def _password(config: MqttConfig) -> str | None:
         text = secret.read("mqtt.password_file", path).decode()
     except UnicodeDecodeError:
         raise ConfigError(f"mqtt.password_file {path}: cannot be read: it is no text") from None
-    return text.removesuffix("\n").removesuffix("\r")
+    if not (password := text.removesuffix("\n").removesuffix("\r")):
+        raise ConfigError(f"mqtt.password_file {path}: is empty; write the password into it")
+    return password
 
 
 def _tls(config: MqttConfig) -> ssl.SSLContext:

@@ -26,6 +26,7 @@ from edge.database import EVENTS, OWNER
 from edge.errors import GanderError, Refused, StateError
 from edge.journal import lock, recent_visits
 from edge.restore import restore
+from tests.edge.stock import content, stocked
 from tests.edge.test_export import Shelf
 
 BEGIN = datetime(2026, 9, 1, 6, tzinfo=UTC)
@@ -33,36 +34,13 @@ BEGIN = datetime(2026, 9, 1, 6, tzinfo=UTC)
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
-    shelf = Shelf(tmp_path / "state")
-    labelled, _ = shelf.visit(0), shelf.visit(1, person=1)
-    shelf.said("jay", labelled["visit"])
-    shelf.owner.execute("INSERT INTO setting VALUES ('mode', 'armed')")
-    shelf.owner.commit()
-    keys.load_or_generate(shelf.state / "device.key")
-    for name in ("models/colours-1.gander", "models/roles.json", "keys/laptop.pub"):
-        path = shelf.state / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(os.urandom(3000))
-    return shelf
+    return stocked(tmp_path / "state")
 
 
 @pytest.fixture
 def tar(shelf: Shelf, tmp_path: Path) -> Path:
     backup(shelf.state, tmp_path / "gander.tar", "coop")
     return tmp_path / "gander.tar"
-
-
-def content(state: Path) -> dict[str, str]:
-    """Every file but databases by its checksum, and the databases by what is in them."""
-    found = {}
-    for path in sorted(state.rglob("*")):
-        name = str(path.relative_to(state))
-        if path.suffix == ".db":
-            with closing(sqlite3.connect(path)) as connection:
-                found[name] = hashlib.sha256("\n".join(connection.iterdump()).encode()).hexdigest()
-        elif path.is_file() and path.suffix not in (".db-wal", ".db-shm", ".lock") and path.name != "lock":
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
 
 
 def rows(state: Path, sql: str) -> list[tuple[object, ...]]:
@@ -85,9 +63,33 @@ def test_all_of_it_comes_back(shelf: Shelf, tmp_path: Path) -> None:
     words = "SELECT * FROM label ORDER BY id"
     assert rows(tmp_path / "new" / "state", words) == rows(shelf.state, words) != []
     assert (tmp_path / "new" / "state" / "device.key").stat().st_mode & 0o777 == 0o600
+    folders = {name: (tmp_path / "new" / "state" / name).stat().st_mode & 0o777 for name in ("keys", "pictures")}
+    assert folders == {"keys": 0o750, "pictures": 0o770}, "what publishes puts nothing among the keys"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["state"]
     assert recent_visits(tmp_path / "new" / "state", None)[0]["owner"] == "jay"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.tar", "new", "state"]
+
+
+def test_whatever_a_key_or_model_is_called_comes_back(shelf: Shelf, tmp_path: Path) -> None:
+    """The day on which the card is dead is no day to be told that a name is wrong."""
+    long = "a" * 251
+    for name in ("my laptop.pub", "-x", "ключ.pub", "a\nb.pub", "\udcff.pub", f"{long}.pub", "C:\\x", "a*?|'\"$"):
+        (shelf.state / "keys" / name).write_bytes(os.fsencode(name))
+    (shelf.state / "reserve").write_bytes(bytes(1000))
+    for kind, where in (("crop", ".hidden/x.jpg"), ("marked", "../../outside/x.jpg")):  # damaged rows
+        path = shelf.state / "pictures" / where
+        path.parent.mkdir()
+        path.write_bytes(b"not ours")
+        shelf.events.execute("UPDATE picture SET path = ? WHERE kind = ?", (where, kind))
+    shelf.events.commit()
+    done = backup(shelf.state, tmp_path / "gander.tar", "coop")
+    assert (done.pictures, done.vanished) == (1, 2)
+    restore(tmp_path / "new", tmp_path / "gander.tar")
+    before, after = content(shelf.state), content(tmp_path / "new")
+    keys_of = {name for name in before if name.startswith("keys/")}
+    assert len(keys_of) == 9
+    assert {name: after.get(name) for name in keys_of} == {name: before[name] for name in keys_of}
+    assert "reserve" not in after
 
 
 def test_without_all_only_labelled_pictures_are_in_it_and_known(shelf: Shelf, tmp_path: Path) -> None:
@@ -268,7 +270,7 @@ def _no_database(members: Members, manifest: dict[str, Any]) -> None:
         (_no_owner, "has no owner.db"),
         (_no_database, "owner.db in it"),
         (lambda members, manifest: manifest.pop("files"), "manifest is not"),
-        (lambda members, manifest: manifest["files"].update({"models/gone": {}}), "models/gone is not"),
+        (lambda members, manifest: manifest["files"].update({"models/gone": {}}), "'models/gone' is not"),
     ],
 )
 def test_a_crafted_file_touches_nothing(

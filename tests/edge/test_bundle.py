@@ -347,6 +347,14 @@ def test_keys_are_made_once_private_and_found_again(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["device.key", "device.key.pub"]
 
 
+def test_a_key_whose_public_half_a_power_cut_took_gets_it_again(tmp_path: Path) -> None:
+    path = tmp_path / "device.key"
+    key = keys.generate(path, "henhouse 1")
+    keys.public_path(path).unlink()
+    assert keys.load_or_generate(path, "henhouse 1").public == key.public
+    assert keys.public_path(path).read_text() == key.public.line
+
+
 def test_wrong_key_files_are_refused_in_one_line(tmp_path: Path) -> None:
     keys.generate(tmp_path / "k")
     for text in ("", "gander-ed25519 AAAA", "ssh-ed25519 " + "A" * 43 + "=", "a\nb", "gander-ed25519 \u00e4 x"):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.clock import REPLAY_START, Ids, LiveClock, ReplayClock, iso
+from edge.clock import REPLAY_START, Ids, LiveClock, ReplayClock, iso, was_set
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
@@ -60,6 +62,23 @@ def test_the_live_clock_is_utc_and_says_whether_it_is_set() -> None:
     clock = LiveClock()
     assert abs((clock.wall(0.0) - datetime.now(UTC)).total_seconds()) < 5
     assert clock.known() in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("maxerror_us", "esterror_us", "status", "known"),
+    [
+        (16_000_000, 16_000_000, 0x40, False),  # since the boot, or since somebody set it by hand
+        (500, 0, 0x2001, True),  # just now, by systemd-timesyncd
+        (16_000_000, 0, 0x2041, True),  # 8.9 hours later, and ever after
+        (16_000_000, 1_200, 0x40, True),  # chrony's estimate
+        (900, 16_000_000, 0x2001, True),  # who says nothing of its error
+    ],
+)
+def test_a_clock_that_was_set_in_this_boot_stays_known_without_a_network(
+    maxerror_us: int, esterror_us: int, status: int, known: bool
+) -> None:
+    timex = struct.pack("@illlli", 0, 0, 0, maxerror_us, esterror_us, status)
+    assert was_set(timex.ljust(256, b"\0")) is known
 
 
 def test_a_clock_with_a_battery_is_believed_where_it_agrees(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from edge.cli_common import service_state
 from edge.config import Config
-from edge.config_file import example, load
+from edge.config_file import example, load, state_directory
 from edge.errors import ConfigError
 
 
@@ -76,3 +77,35 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, content: bytes, why
         load(file)
     with pytest.raises(ConfigError, match="no such file"):
         load(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("told", "configured", "of_service", "where"),
+    [
+        ("/told", "", "/service", "/told"),
+        ("", "/service", "/service", "/service"),
+        ("", "", "/service", "/service"),
+        ("/told", "/configured", "", "/told"),
+        ("", "/configured", "", "/configured"),
+        ("", "", "", "/home/gander"),
+    ],
+)
+def test_where_the_state_is(
+    monkeypatch: pytest.MonkeyPatch, told: str, configured: str, of_service: str, where: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/home")
+    config = load(None, [f"node.state={configured}"])
+    service = Path(of_service) if of_service else None
+    assert state_directory(config, Path(told) if told else None, service) == Path(where)
+
+
+def test_a_verb_means_the_same_place_as_the_service() -> None:
+    assert service_state(Path("/etc/gander/gander.toml")) == Path("/var/lib/gander")
+    assert service_state(Path("/etc/gander/nest.toml")) == Path("/var/lib/gander-watch-nest")
+    assert service_state(Path("gander.toml")) is None
+    assert service_state(None) is None
+    copied = load(None, ["node.state=/var/lib/gander"])
+    of_service = service_state(Path("/etc/gander/nest.toml"))
+    with pytest.raises(ConfigError, match=r"its service keeps it in /var/lib/gander-watch-nest, got /var/lib/gander;"):
+        state_directory(copied, None, of_service)
+    assert state_directory(copied, of_service, of_service) == of_service, "the daemon itself goes on"

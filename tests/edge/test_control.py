@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import sqlite3
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,11 +14,15 @@ from pathlib import Path
 import pytest
 
 from edge.clock import ReplayClock
+from edge.commands import TELLER, handlers
+from edge.config import ModelsConfig
 from edge.control import SOCKET, Control, ask, me
-from edge.errors import GanderError, NotRunning, Refused
+from edge.errors import GanderError, NotRunning, Refused, StateError
 from edge.journal import EVENTS, OWNER, Journal, reader
+from edge.keys import load_or_generate, public_path
+from edge.model_store import ModelStore
 from edge.owner import Owner, Pause, boot_id
-from edge.values import Mode
+from edge.values import Event, Mode
 
 
 class UnknownClock(ReplayClock):
@@ -88,6 +94,50 @@ def test_a_hanging_client_holds_up_nobody(tmp_path: Path, control: Control) -> N
         connection.close()
 
 
+def test_slow_talkers_shut_nobody_out(tmp_path: Path, control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as are heard at once, each with a byte now and then, and never a whole line."""
+    monkeypatch.setattr("edge.control._READ_S", 0.5)
+    slow = [socket.socket(socket.AF_UNIX) for _ in range(8)]
+    heard = threading.Event()
+
+    def talk() -> None:
+        while not heard.wait(0.05):
+            for connection in slow:
+                with contextlib.suppress(OSError):  # it was hung up on
+                    connection.send(b" ")
+
+    for connection in slow:
+        connection.connect(str(tmp_path / SOCKET))
+    talking = threading.Thread(target=talk)
+    talking.start()
+    try:
+        assert ask(tmp_path, "status", timeout_s=10) == {"who": me()}
+    finally:
+        heard.set()
+        talking.join()
+        for connection in slow:
+            connection.close()
+
+
+def test_a_machine_out_of_threads_hears_the_next_command(
+    tmp_path: Path, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, refused = threading.Thread.start, []
+
+    def refuse_one(thread: threading.Thread) -> None:
+        if thread.name == "command" and not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_one)
+    with pytest.raises(GanderError):
+        ask(tmp_path, "status", timeout_s=10)
+    assert refused
+    control.check()
+    assert ask(tmp_path, "status") == {"who": me()}
+
+
 def test_mode_and_pause_survive_a_restart(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     owner = Owner(journal, "observe", ReplayClock(), "gander")
@@ -132,6 +182,7 @@ def test_going_off_does_not_wait_for_the_card(tmp_path: Path, journal: Journal, 
 def test_a_label_is_appended_and_never_replaces(tmp_path: Path, journal: Journal, owner: Owner) -> None:
     for visit in ("0190-aaaa-1111", "0190-aaaa-2222"):
         journal.write("INSERT INTO visit VALUES (?, 'cam', 'then', NULL, 'threat', 'jay', 0.9, 1)", visit)
+    journal.event(Event("e", "visit_started", {"wall": "then", "visit": {"id": visit}}))
     journal.ask(lambda owner_: None)
     assert owner.label("1111", "  blue   jay ", "me") == "visit 0190-aaaa-1111 was a blue jay"
     owner.label("0190-aaaa-1111", "hen", "me", note="I looked again")
@@ -153,3 +204,24 @@ def test_pauses_are_bounded(owner: Owner, seconds: float) -> None:
     with pytest.raises(Refused, match="give 0"):
         owner.pause(seconds, "me")
     assert not owner.paused()
+
+
+@pytest.mark.parametrize("command", [{"trust": "path"}, {"promote": "name"}, {"rollback": ""}])
+def test_what_publishes_decides_nothing_about_models(tmp_path: Path, owner: Owner, command: dict[str, str]) -> None:
+    known = handlers(owner, ModelStore(tmp_path, ModelsConfig()), lambda *_: None, lambda: "", lambda *_: "")
+    ((name, argument),) = command.items()
+    arguments = {argument: str(tmp_path / "stranger.pub")} if argument else {}
+    for who in (TELLER, f"{TELLER} via mqtt"):
+        with pytest.raises(Refused, match="for an owner on the machine"):
+            known[name](who, **arguments)
+    with pytest.raises(GanderError, match=r"^(?!this is for an owner)"):
+        known[name]("pi", **arguments)
+    assert known["mode"](f"{TELLER} via mqtt", mode="observe") == "mode is observe"
+
+
+def test_a_key_that_cannot_be_kept_is_refused_in_one_line(tmp_path: Path) -> None:
+    signer = tmp_path / "signer.key"
+    load_or_generate(signer, "somebody")
+    (tmp_path / "keys").write_text("where the folder should be")
+    with pytest.raises(StateError, match="keys: the key cannot be kept: "):
+        ModelStore(tmp_path, ModelsConfig()).trust(public_path(signer))

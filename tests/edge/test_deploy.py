@@ -117,6 +117,38 @@ def test_a_boot_setting_that_is_there_is_left(tmp_path: Path, config: str) -> No
     assert "And reboot" not in done.stdout
 
 
+def test_plain_debian_on_a_raspberry_pi_gets_what_debian_has(tmp_path: Path) -> None:
+    root = pretended(tmp_path)
+    (root / "proc" / "device-tree").mkdir(parents=True)
+    (root / "proc" / "device-tree" / "model").write_bytes(b"Raspberry Pi 4 Model B Rev 1.5\0")
+    done = typed("--dry-run", root=root)
+    assert "would: install Debian packages: python3 python3-venv python3-lgpio\n" in done.stdout
+
+
+def test_a_camera_is_not_silently_ignored(tmp_path: Path) -> None:
+    root = pretended(tmp_path)
+    (root / "etc" / "gander").mkdir()
+    (root / "etc" / "gander" / "gander.toml").write_text("")
+    done = typed("--dry-run", "--camera", "/dev/video0", root=root)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "/etc/gander/gander.toml is there already: set source in it" in done.stderr
+
+
+def test_only_units_of_ours_are_removed(tmp_path: Path) -> None:
+    root = pretended(tmp_path)
+    old = root / "opt" / "gander" / "releases" / "0.1-old"
+    for folder in (old / "share" / "systemd", root / "etc" / "systemd" / "system"):
+        folder.mkdir(parents=True)
+        (folder / "gander-former.service").write_text("")
+    (root / "etc" / "systemd" / "system" / "gander-owners.timer").write_text("")
+    said = typed("--dry-run", root=root).stdout
+    assert "would: remove the units gander-former.service\n" in said
+    assert "would: remove 0.1-old, which was never finished\n" in said
+    removed = typed("--dry-run", "--uninstall", root=root).stdout
+    assert "gander-former.service" in removed
+    assert "gander-owners" not in removed
+
+
 def test_plain_debian_gets_no_raspberrys_packages(tmp_path: Path) -> None:
     done = typed("--dry-run", root=pretended(tmp_path), arch="amd64")
     assert "would: install Debian packages: python3 python3-venv\n" in done.stdout
@@ -151,6 +183,62 @@ def test_a_release_is_named_by_what_is_in_it(tmp_path: Path) -> None:
 def test_without_a_release_before_there_is_no_way_back(tmp_path: Path) -> None:
     done = typed("--dry-run", "--back", root=pretended(tmp_path))
     assert (done.returncode, done.stderr) == (2, "install: there is no release before this one\n")
+
+
+FINISH, FORTH = "finish what an earlier run has not started", "make 2.0-b the current release"
+START = ["have systemd read the units anew", "start gander.target"]
+
+
+@pytest.mark.parametrize(
+    ("marker", "words", "does"),
+    [
+        (None, ["--back"], [FORTH, *START]),
+        ("install 1.0-a", ["--back"], [FINISH, FORTH, *START]),
+        ("install 1.0-a", ["--back", "--no-start"], [FINISH, FORTH, *START[:1]]),
+        ("", ["--back"], [FINISH, FORTH, *START]),  # all was done but the start
+        ("back 1.0-a", ["--back"], [FINISH, *START]),
+    ],
+)
+def test_a_way_back_that_was_cut_short_is_finished_and_goes_not_forth_again(
+    tmp_path: Path, marker: str | None, words: list[str], does: list[str]
+) -> None:
+    opt = pretended(tmp_path) / "opt" / "gander"
+    for name, link in (("1.0-a", "current"), ("2.0-b", "previous")):
+        shutil.copytree(ROOT / "deploy", opt / "releases" / name / "share" / "deploy")
+        (opt / "releases" / name / "complete").touch()
+        (opt / link).symlink_to(f"releases/{name}")
+    if marker is not None:
+        (opt / "unstarted").write_text(marker)
+    done = typed("--dry-run", *words, root=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^would: (?!write |enable )(.+)$", done.stdout, re.M) == does
+    assert f"{'2.0-b' if FORTH in does else '1.0-a'} runs now" in done.stdout
+
+
+def test_purge_names_all_that_it_removes_and_nothing_else(tmp_path: Path) -> None:
+    ours = ["gander", "gander-watch-second", "gander-reboot", "gander.before-20261121-120000-000001"]
+    for name in (*ours, "gander-photos"):
+        (tmp_path / "var" / "lib" / name).mkdir(parents=True)
+    (pretended(tmp_path) / "etc" / "gander").mkdir()
+    said = typed("--dry-run", "--purge", root=tmp_path).stdout
+    removed = re.findall(r"^would: remove (/\S+)$", said, re.M)
+    assert removed == [*(f"/var/lib/{name}" for name in ours), "/etc/gander"]
+    assert re.findall(r"/\S+", said.partition("\n")[0]) == removed
+
+
+def test_models_are_pushed_by_their_names_with_spaces(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    (tmp_path / "bin").mkdir()
+    train = tmp_path / "bin" / "gander-train"
+    train.write_text('#!/bin/sh\nprintf "[%s]" "$@"\n')
+    train.chmod(0o755)
+    command = ["sh", tmp_path / "deploy" / "push.sh", "coop", "runs/my own.gander", "--trust", "b.gander", "--promote"]
+    done = subprocess.run(
+        command, env={"PATH": f"{train.parent}:{os.environ['PATH']}"}, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == (
+        "[push][runs/my own.gander][coop][--trust][--promote][push][b.gander][coop][--trust][--promote]"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,6 +21,7 @@ from edge.sun import is_quiet
 
 NOW = datetime(2026, 5, 22, 12, 0).astimezone()
 FREE = PostsConfig(per_hour=1000, per_day=10000)
+DAY_S = 86400
 
 
 def event(age_s: float, type_: str = "visit", now: datetime = NOW, **visit: Any) -> dict[str, Any]:
@@ -100,8 +106,74 @@ def test_of_problems_the_newest_counts_and_what_is_known_is_no_news() -> None:
     assert editor.plan([bad, worse], [], NOW, FREE).overtaken == (bad,)
     assert editor.plan([worse], [], NOW, FREE).tell == (worse,)
     assert editor.plan([worse], [], NOW, FREE, known=worse["what"]).overtaken == (worse,)
-    assert editor.plan([health(5, "no picture")], [], NOW, FREE) == editor.Plan(), "it may be over at once"
+    assert editor.plan([health(0, "no picture")], [], NOW, FREE).tell, "what is told has lasted"
     assert editor.plan([bad, well], [], NOW, FREE, known="well").overtaken == (bad, well)
+
+
+def test_problems_that_come_and_go_leave_half_of_the_posts_to_visits() -> None:
+    """Two days: a camera lost for longer than a hiccup every ten minutes, and a visit every three hours."""
+    rules = PostsConfig(problems=True)
+    coming: list[tuple[int, str]] = [(at, "visit") for at in range(3600, 2 * DAY_S, 10800)]
+    coming += [(at, what) for begin in range(0, 2 * DAY_S, 600) for at, what in ((begin, "dark"), (begin + 90, "well"))]
+    coming.sort()
+    held: list[editor.Event] = []
+    sent: list[tuple[datetime, float]] = []
+    problems: list[datetime] = []
+    waited_s: list[float] = []
+    known = "well"
+    for second in range(0, 2 * DAY_S, 15):
+        now = NOW + timedelta(seconds=second)
+        while coming and coming[0][0] <= second:
+            at, what = coming.pop(0)
+            begun = NOW + timedelta(seconds=at)
+            held.append(event(0, now=begun) if what == "visit" else event(0, "health", begun) | {"what": what})
+        while (plan := editor.plan(held, sent, now, rules, None, known, problems)).overtaken or plan.tell:
+            for each in (*plan.overtaken, *plan.tell):
+                held.remove(each)
+            if plan.tell:
+                sent.append((now, 0.0))
+                waits = [now - datetime.fromisoformat(each["wall"]) for each in plan.tell if each["type"] == "visit"]
+                waited_s += [wait.total_seconds() for wait in waits]
+                if not waits:
+                    problems.append(now)
+                    known = plan.tell[0]["what"]
+    assert len(waited_s) == 16
+    assert max(waited_s) < 3600
+    assert 10 <= len(problems) <= 30, "and problems are told, too"
+
+
+def test_a_problem_beyond_its_share_says_why_it_waits() -> None:
+    problems = [NOW - timedelta(minutes=minutes) for minutes in (50, 10)]
+    bad = health(60, "no picture")
+    assert editor.plan([bad], [], NOW, PostsConfig(), problems=problems).why == (
+        "of per_hour = 4 posts 2 told problems"
+    )
+    visit = event(30)
+    assert editor.plan([bad, visit], [], NOW, PostsConfig(), problems=problems).tell == (visit,)
+    assert editor.plan([bad], [], NOW, PostsConfig(per_hour=1), problems=[]).tell == (bad,)
+    assert editor.plan([bad, visit], [], NOW, PostsConfig()).tell == (bad,), "the older first"
+
+
+@pytest.mark.parametrize("key", ["type", "wall", "clock_ok", "visit", "replayed"])
+def test_an_event_that_cannot_be_judged_is_not_sound(key: str) -> None:
+    assert editor.is_sound(event(5), NOW, FREE)
+    assert not editor.is_sound({k: v for k, v in event(5).items() if k != key}, NOW, FREE)
+    assert not editor.is_sound(event(5) | {"wall": "2026-05-22T1\ufffd:00:00Z"}, NOW, FREE)
+    assert not editor.is_sound(event(5) | {"visit": None}, NOW, FREE)
+
+
+def test_whatever_bit_of_an_event_flips_the_others_are_told() -> None:
+    good, text = event(30), json.dumps(event(60)).encode()
+    told = 0
+    for bit in range(len(text) * 8):
+        damaged = bytearray(text)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with contextlib.suppress(ValueError):
+            found = json.loads(damaged.decode("utf-8", "replace"))
+            if editor.is_sound(found, NOW, FREE):
+                told += 1
+                assert editor.plan([good, found], [], NOW, FREE) != editor.Plan()
+    assert told > 100
 
 
 def test_money() -> None:
@@ -121,6 +193,44 @@ def test_when_a_digest_is_due() -> None:
     assert monday
     assert (monday.weekday(), monday.hour, monday.day) == (0, 20, 18)
     assert editor.begin(monday, weekly) == monday - timedelta(days=7)
+
+
+def test_a_digest_waits_for_who_left_just_before_it() -> None:
+    daily, noon = PostsConfig(digest="daily", digest_at="12:00"), NOW
+    assert editor.due(noon + timedelta(seconds=59), daily) == noon - timedelta(days=1)
+    assert editor.due(noon + timedelta(seconds=60), daily) == noon
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Its summer time ends on 25 October 2026 at 1:00 UTC, and begins on 29 March 2026 at 1:00 UTC."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize("digest", ["daily", "weekly"])
+@pytest.mark.parametrize("digest_at", ["20:00", "02:30", "00:00"])
+@pytest.mark.parametrize("switch", [datetime(2026, 10, 25, 1, tzinfo=UTC), datetime(2026, 3, 29, 1, tzinfo=UTC)])
+@pytest.mark.usefixtures("berlin")
+def test_every_digest_is_due_once_and_they_leave_nothing_out(switch: datetime, digest_at: str, digest: Any) -> None:
+    """Also where summer time begins or ends."""
+    rules, found = PostsConfig(digest=digest, digest_at=digest_at), list[datetime]()
+    for minutes in range(-15 * 1440, 15 * 1440, 7):
+        now = switch + timedelta(minutes=minutes)
+        due = editor.due(now, rules)
+        assert due
+        assert due <= now
+        if not found or due > found[-1]:
+            found.append(due)
+    days = {"daily": 1, "weekly": 7}[digest]
+    nights = [round((later - due).total_seconds() / 3600) for due, later in pairwise(found)]
+    assert set(nights) <= {24 * days - 1, 24 * days, 24 * days + 1}
+    # There is no 02:30 when summer time begins: an hour is told twice.
+    twice = timedelta(hours=int(digest_at == "02:30"))
+    assert all(timedelta() <= due - editor.begin(later, rules) <= twice for due, later in pairwise(found))
 
 
 @settings(max_examples=60, deadline=None)

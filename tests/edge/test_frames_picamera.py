@@ -19,6 +19,8 @@ from edge.errors import SourceError
 from edge.frames.picamera import (
     TO_RGB,
     Calls,
+    Opened,
+    PicameraDevice,
     Stream,
     boot_ahead_ns,
     camera_number,
@@ -203,6 +205,21 @@ def test_what_a_call_says_is_passed_on_in_one_line() -> None:
     assert str(caught.value) == (
         "picamera: opening failed: Camera __init__ sequence did not complete.: Device or resource busy"
     )
+
+
+def test_an_odd_error_of_the_camera_stack_is_a_reason_to_open_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera, calls = CameraConfig(source="picamera"), Calls("picamera")
+    with pytest.raises(SourceError, match=r"^picamera: opening failed: .*global_camera_info"):
+        PicameraDevice(object(), 0, camera, calls)
+
+    def opened(self: PicameraDevice, *_: object) -> None:
+        self._opened = Opened(object(), Stream("BGR888", WIDTH, HEIGHT), None)
+
+    monkeypatch.setattr(PicameraDevice, "_open", opened)
+    device = PicameraDevice(object(), 0, camera, calls)
+    with pytest.raises(SourceError, match=r"^picamera: .*capture_request"):
+        device.shot()
+    device.close()
 
 
 def test_an_error_without_words_still_has_a_reason() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from edge.climb import FILE, REQUEST, Climber, load
 from edge.clock import Uptime, uptime
@@ -17,6 +18,7 @@ from edge.config import HealthConfig
 from edge.errors import CameraStuck, StateError
 from edge.health import problems
 from edge.ladder import LONGEST_TURN_S, REBOOT_APART_S, REBOOTS_IN_S, RESTARTS_IN_S, Ladder, Past, Rules, Step
+from edge.reboot import MOST
 from tests.edge.test_health import but
 
 RULES = Rules(after_s=600.0, restarts=2, reboots=3)
@@ -72,12 +74,44 @@ def test_a_camera_that_hangs_is_climbed_for_rung_by_rung() -> None:
     assert machine.run(48 * 3600) is None, "it never worked in this boot: it is broken, and no reboot mends it"
 
 
+def test_one_picture_at_each_opening_ends_no_silence() -> None:
+    """A driver that gives one, then hangs: it is opened again after half a minute, for ever."""
+    machine = Machine()
+    machine.run(60, works=("cam",))
+    for _ in range(round(RULES.after_s / 30) - 1):
+        assert machine.run(30) is None
+        assert machine.run(TURN_S, works=("cam",)) is None
+    assert machine.run(30) == "restart"
+
+
+@pytest.mark.parametrize("every_s", [5.0, 9.0])
+def test_a_slow_camera_works(every_s: float) -> None:
+    machine = Machine()
+    for look in range(2000):
+        machine.now_s += TURN_S
+        machine.count["cam"] = int(look * TURN_S / every_s)
+        assert machine.ladder.look(machine.now, machine.count) is None
+
+
+def test_one_that_is_back_in_the_last_moment_is_left_alone() -> None:
+    machine = Machine()
+    machine.run(60, works=("cam",))
+    machine.run(RULES.after_s - TURN_S)
+    assert machine.run(3600, works=("cam",)) is None
+
+
 def test_what_a_restart_mends_is_not_rebooted_for() -> None:
     machine = Machine()
     machine.run(60, works=("cam",))
     assert machine.run(RULES.after_s + TURN_S) == "restart"
     assert machine.run(24 * 3600, works=("cam",)) is None
     assert machine.run(RULES.after_s + TURN_S) == "restart"
+
+
+def test_no_more_reboots_may_be_set_than_are_ever_let_through() -> None:
+    assert HealthConfig(reboots=MOST).reboots == MOST
+    with pytest.raises(ValidationError):
+        HealthConfig(reboots=MOST + 1)
 
 
 def test_another_reboot_waits_for_six_hours() -> None:
@@ -170,6 +204,9 @@ TURNS = st.lists(
 )
 
 
+WORKS = {"works": "cam", "other works": "door"}
+
+
 @settings(max_examples=150, deadline=None)
 @given(TURNS, st.integers(0, 3), st.integers(0, 3), st.floats(60.0, 3600.0), st.booleans())
 def test_no_budget_is_exceeded_whatever_happens(
@@ -178,7 +215,7 @@ def test_no_budget_is_exceeded_whatever_happens(
     rules = Rules(after_s, restarts, reboots)
     machine, oracle = Machine(rules, ("cam",)), Oracle()
     count = {"cam": 0, "door": 0}
-    worked, quiet_s = False, 0.0
+    worked, quiet_s, came = False, 0.0, ""
     for what, seconds in turns:
         if what in ("killed", "power cut"):
             if what == "power cut":
@@ -199,10 +236,11 @@ def test_no_budget_is_exceeded_whatever_happens(
         for _ in range(int(seconds / turn_s)):
             machine.now_s += turn_s
             oracle.age_s += turn_s
-            quiet_s += turn_s
-            if what == "works" or what == "other works":
-                count["cam" if what == "works" else "door"] += 1
-                quiet_s, worked = 0.0, worked or what == "works"
+            before, came = came, WORKS.get(what, "")
+            if came:
+                count[came] += 1
+                worked = worked or came == "cam"
+            quiet_s = 0.0 if came and came == before else quiet_s + turn_s  # one look with pictures ends no silence
             first = worked and "cam" not in machine.ladder.past.worked
             step = machine.ladder.look(machine.now, count)
             if first:
@@ -245,13 +283,16 @@ def climber(state: Path, told: Told, config: HealthConfig = HASTY, local: tuple[
     return Climber(config, state, local, told.tell, told.settle)
 
 
+DARK = {"what": "camera yard sees nothing but black", "advice": "look"}
+
+
 def stuck(monkeypatch: pytest.MonkeyPatch, made: Climber, seconds: float = 30.0, count: int = 5) -> None:
     """A camera that gave pictures, then none for so long by the machine's clock."""
     now = uptime()
     assert now
     for passed in range(0, int(seconds) + 1):
         monkeypatch.setattr("edge.climb.uptime", lambda passed=passed: Uptime(now.boot, now.seconds + passed))
-        made.look({"cam": count})
+        made.look({"cam": count}, [DARK])
     monkeypatch.setattr("edge.climb.uptime", uptime)
 
 
@@ -266,20 +307,21 @@ def test_budget_event_step_in_this_order(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(CameraStuck, match=r"camera cam: no picture for 1 s although it worked: Gander restarts itself"):
         first.check()
     assert told.events == [
-        "camera cam: no picture for 1 s although it worked: Gander restarts itself (1 of 1 in 6 hours)"
-    ]
+        "camera cam: no picture for 1 s although it worked: Gander restarts itself (1 of 1 in 6 hours)",
+        DARK["what"],
+    ], "and what else is wrong is not forgotten"
     assert len(json.loads((tmp_path / FILE).read_text())["restarts"]) == 1
     assert not (runtime / REQUEST).exists()
     second = climber(tmp_path, told)
     stuck(monkeypatch, second, count=0)
     second.check()
-    assert (runtime / REQUEST).read_text() == told.events[1] + "\n"
-    assert "asks for a reboot (1 of 1 in 7 days)" in told.events[1]
+    assert (runtime / REQUEST).read_text() == told.events[2] + "\n"
+    assert "asks for a reboot (1 of 1 in 7 days)" in told.events[2]
     (runtime / REQUEST).unlink()
     third = climber(tmp_path, told)
     stuck(monkeypatch, third, 3000.0, count=0)
     third.check()
-    assert (len(told.events), list(runtime.iterdir())) == (2, []), "all is spent"
+    assert (len(told.events), list(runtime.iterdir())) == (4, []), "all is spent"
     assert (third.status()["restarts"], third.status()["reboots"]) == (1, 1)
 
 
@@ -337,14 +379,14 @@ def test_a_working_camera_costs_the_card_one_write_a_boot(tmp_path: Path, monkey
     monkeypatch.setattr("edge.climb.write_atomically", lambda path, data, mode=0: writes.append(path))
     made = climber(tmp_path, Told())
     for count in range(1, 500):
-        made.look({"cam": count})
+        made.look({"cam": count}, [])
     assert writes == [tmp_path / FILE]
 
 
 def test_the_status_says_what_comes_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = HealthConfig(service=True, climb_after_s=3600.0)
     made = climber(tmp_path, Told(), config)
-    made.look({"cam": 1})
+    made.look({"cam": 1}, [])
     assert made.status()["due"] == {}
     stuck(monkeypatch, made, 600.0, count=1)
     due: Mapping[str, object] = made.status()["due"]

@@ -20,6 +20,7 @@ import pytest
 from edge import decoy
 from edge.clock import Ids, ReplayClock, iso
 from edge.config import MediaConfig
+from edge.errors import GanderError
 from edge.frames.synthetic import SyntheticSource
 from edge.journal import EVENTS, Journal
 from edge.marking import SIZE, caption, mark
@@ -161,19 +162,46 @@ def test_pictures_around_a_person_are_marked_before_and_after(desks: Callable[..
     assert {row["camera"] for row in rows if row["person"]} == {"cam"}, "somebody at another camera"
 
 
+def test_a_picture_shows_a_person_at_once_also_while_the_card_stalls(desks: Callable[..., Desk]) -> None:
+    desk = desks()
+    desk.media.keep(frame(), visit(), 0.2)
+    wait(lambda: desk.media.facts()["pictures"] == 3)
+    with desk.media._turn:  # as long as a card may hold a write
+        desk.media.keep(frame(1), visit(), 0.2)
+        desk.media.person(frame(2))
+        desk.journal.settle()
+        with contextlib.closing(sqlite3.connect(desk.state / EVENTS)) as connection:
+            assert connection.execute("SELECT person FROM picture").fetchall() == [(1,)] * 3
+    assert {row["person"] for row in desk.rows()} == {1}, "also the one that got its rows later"
+
+
 def test_who_was_there_before_a_restart_still_is(desks: Callable[..., Desk], tmp_path: Path) -> None:
     first = desks()
-    first.journal.write(
-        "INSERT INTO visit VALUES (?, 'cam', ?, ?, 'person', 'person', 0.9, 0)",
-        Ids().new(START),
-        iso(START),
-        iso(START),
-    )
+    for ended in (iso(START), "a damaged row"):
+        first.journal.write(
+            "INSERT INTO visit VALUES (?, 'cam', ?, ?, 'person', 'person', 0.9, 0)",
+            *(Ids().new(START), iso(START), ended),
+        )
     first.close()
     second = desks()
     for at in (30, 90):
         second.media.keep(frame(at), visit(), 0.2)
     assert {(row["wall"][17:19], row["person"]) for row in second.rows()} == {("30", 1), ("30", 0)}
+    second.media.check()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_has_died_is_noticed(desks: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    desk = desks()
+    desk.media.check()
+    monkeypatch.setattr("edge.media.Media._save", no_memory)
+    desk.media.keep(frame(), visit(), 0.2)
+    desk.media._thread.join(30)
+    with pytest.raises(GanderError, match="no longer looked after"):
+        desk.media.check()
 
 
 def test_the_decoy_keeps_what_was_shown_and_names_the_question(desks: Callable[..., Desk]) -> None:

@@ -42,7 +42,7 @@ def ear(port: int) -> Iterator[Ear]:
 
 
 def test_a_visitor_as_it_is_told(here: Yard, port: int, ear: Ear) -> None:
-    here.visitor("hen", age_s=3)
+    here.visitor("hen")
     picture = here.picture(b"\xff\xd8 a jay", person=0)
     with publishing(here, port):
         until(lambda: ear.last("yard/availability") == "online")
@@ -245,6 +245,8 @@ def test_the_password_file(tmp_path: Path) -> None:
         access(password_file=secret(tmp_path, "s3cret\n", 0o644))
     with pytest.raises(ConfigError, match="cannot be read"):
         access(password_file=str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="is empty"):
+        access(password_file=secret(tmp_path, "\n", 0o640))
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "binary").chmod(0o600)
     with pytest.raises(ConfigError, match="it is no text"):

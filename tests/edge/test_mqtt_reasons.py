@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge.config_feed import MqttConfig
 from edge.database import DELIVERIES
+from edge.publishers.mqtt import Mqtt
 from edge.publishers.mqtt_link import Access, Link, Message, NoLink, probe
 from tests.mqtt import until
 from tests.mqtt5 import REASON_STRING, SERVER_REFERENCE, Told, broker, goodbye
@@ -57,6 +59,24 @@ def test_a_broker_that_lets_nobody_in_is_told_with_where_to_look(
         probe(MqttConfig(host="127.0.0.1", port=port, version="5"), "x")
     assert str(refused.value) == f"127.0.0.1:{port}: the broker refuses: {said}"
     assert refused.value.refused
+
+
+def test_a_password_that_is_mended_counts_without_a_new_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, password = Told(password=b"right"), tmp_path / "password"
+    password.touch(0o600)
+    password.write_text("wrong\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with broker(told) as port:
+        config = MqttConfig(host="127.0.0.1", port=port, version="5", user="me", password_file=str(password))
+        with contextlib.closing(Mqtt(config, "yard", tmp_path, people=False)) as mqtt:
+            until(lambda: mqtt.trouble)
+            assert "Bad user name or password" in mqtt.trouble
+            assert mqtt.trouble.endswith("; once mended, `sudo systemctl restart gander-publish`"), (
+                "of a service's copy"
+            )
+            password.write_text("right\n")
+            until(lambda: mqtt.ready(1.0))
+            assert mqtt.trouble == ""
 
 
 @pytest.mark.parametrize("reason", [135, 153])

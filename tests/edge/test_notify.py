@@ -14,7 +14,9 @@ from pathlib import Path
 
 import apprise
 import pytest
+from typer.testing import CliRunner
 
+from edge.cli_feed import app
 from edge.config_feed import NotifyConfig
 from edge.errors import ConfigError
 from edge.publishers import Later, Post, Poster
@@ -128,6 +130,18 @@ def test_ntfy_as_documented(open_notify: Open) -> None:
     assert not {"x-icon", "icon"} & set(with_picture.headers), "no logo from elsewhere"
     assert without.path == "/"
     assert without.json == {"topic": "henhouse", "title": "Quiet week", "message": "Nobody came."}
+
+
+def test_a_trial_says_that_it_is_not_counted(tmp_path: Path) -> None:
+    urls, config = tmp_path / "urls", tmp_path / "gander.toml"
+    config.write_text(f"[[notify]]\nname = 'phone'\nurls_file = '{urls}'\n")
+    urls.touch(0o600)
+    with web(ntfy()) as server:
+        urls.write_text(f"ntfy://localhost:{server.port}/henhouse\n")
+        verb = ["--config", str(config), "--state", str(tmp_path), "--test", "phone", "--send"]
+        done = CliRunner().invoke(app, verb)
+    assert (done.exit_code, len(server.requests)) == (0, 1)
+    assert "A test is counted neither for per_hour" in done.output
 
 
 def test_the_text_goes_where_the_picture_does_not(open_notify: Open, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge.bundle import read, write
+from edge.bundle import Bundle, read, write
+from edge.clock import LiveClock
+from edge.commands import handlers
 from edge.config import ModelsConfig
 from edge.errors import BundleError, Refused
+from edge.journal import Journal
 from edge.keys import load_or_generate
 from edge.model_store import ModelStore
+from edge.owner import Owner
 from tests import stage
 
 
@@ -97,15 +103,55 @@ def test_a_configured_champion_decides(state: Path) -> None:
     another(state, "a.gander", version="2")
     store = ModelStore(state, ModelsConfig(champion="/some/where/colours-1.gander"))
     assert store.versions() == {"installed": "colours-1", "latest": "colours-1"}
-    with pytest.raises(Refused, match="is configured and decides"):
-        store.newest()
+    for refused in (store.newest, store.before, lambda: store.candidate("colours-1")):
+        with pytest.raises(Refused, match="is configured and decides"):
+            refused()
 
 
-def test_what_is_no_bundle_is_no_offer_until_it_is_whole(state: Path) -> None:
+def test_a_role_is_kept_where_its_model_takes_over_and_only_there(state: Path) -> None:
+    store, journal, fits = ModelStore(state, ModelsConfig()), Journal(state), [False]
+    another(state, "a.gander", version="2").rename(state / "models" / "colours-2.gander")
+    first = store.versions()["installed"]
+
+    def take_over(bundle: Bundle, keep: Callable[[], None]) -> None:
+        if not fits[0]:
+            raise Refused("it does not load")
+        keep()
+
+    try:
+        known = handlers(Owner(journal, "observe", LiveClock(), "coop"), store, take_over, str, lambda *_: "")
+        for name, arguments, champion in (
+            ("promote", {"name": "colours-2"}, "colours-2"),
+            ("rollback", {}, first),
+            ("update", {}, "colours-2"),
+        ):
+            before, fits[0] = store.versions()["installed"], False
+            with pytest.raises(Refused, match="does not load"):
+                known[name]("me", **arguments)
+            assert store.versions()["installed"] == before
+            fits[0] = True
+            known[name]("me", **arguments)
+            assert store.versions()["installed"] == champion
+    finally:
+        journal.close()
+
+
+def cut_short(folder: Path) -> bytes:
+    """A zip whose directory is whole, and whose only part ends before it should."""
+    with zipfile.ZipFile(folder / "short.zip", "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("manifest.json", b"{}")
+    data = bytearray((folder / "short.zip").read_bytes())
+    directory = data.index(b"PK\x01\x02")
+    for at in (directory + 20, directory + 24):  # its two lengths
+        data[at : at + 4] = (10_000).to_bytes(4, "little")
+    return bytes(data)
+
+
+def test_what_is_no_bundle_is_no_offer_until_it_is_whole(state: Path, tmp_path: Path) -> None:
     store = ModelStore(state, ModelsConfig())
     whole = another(state, "a.gander", version="2")
     data = whole.read_bytes()
-    for junk in (b"", b"PK\x03\x04", data[:-10], data[: len(data) // 2]):
+    for junk in (b"", b"PK\x03\x04", data[:-10], data[: len(data) // 2], cut_short(tmp_path)):
         whole.write_bytes(junk)
         assert store.versions()["latest"] != "colours-2"
     (state / "incoming" / "folder.gander").mkdir()

@@ -218,6 +218,19 @@ def test_a_rung_that_only_rests_is_waited_for_and_one_that_is_held_for_long_is_n
     assert climb(1, (by_night,), wall=NOON.replace(hour=8)) == [Reason.QUIET_HOURS]
 
 
+def test_what_its_controller_refuses_does_not_block_the_ladder() -> None:
+    spent = History().with_result(LIGHT, "refused: duty", NOW.media_time - 29.0)
+    assert decide(deterrents=(LIGHT,), history=spent).reason is Reason.QUOTA
+    assert decide(deterrents=HOUSE, history=spent).deterrent == "siren", "an hour that is spent is not waited for"
+    assert decide(deterrents=HOUSE, history=spent, media_time=NOW.media_time + 1.0).deterrent == "light"
+    rests = acted(50.0, visit=THREAT.id).with_result(LOUD, "refused: rest", NOW.media_time - 0.5)
+    assert decide(deterrents=HOUSE, history=rests).deterrent == "light", "what is below acts in its place"
+    rests = History().with_result(LIGHT, "refused: rest", NOW.media_time - 0.5)
+    assert decide(deterrents=HOUSE, history=rests).reason is Reason.COOLDOWN, "a rest is waited for"
+    assert Policy(PolicyConfig(), EvidenceConfig(), HOUSE).test(LIGHT, (), spent, NOW) is None
+    assert History().with_result(LIGHT, "refused: old", 0.0) == History()
+
+
 def test_among_equals_the_one_used_longest_ago_comes_first() -> None:
     both = LOUD, BELL
     assert [decide(deterrents=both, history=h).deterrent for h in (

@@ -166,6 +166,15 @@ def test_a_sink_that_always_breaks_at_one_post_gets_the_others(here: Yard) -> No
     assert rows(here.state) == [("refused", "ZeroDivisionError: a bug")]
 
 
+def test_an_outage_brings_no_post_nearer_to_being_set_aside(here: Yard) -> None:
+    wall, odd = Wall(), OSError("out of processes for a moment")
+    wall.troubles = [*[odd] * 4, Later("away"), odd]
+    here.visitor("jay", "visit", OLD_S)
+    with posting(here, wall):
+        until(lambda: wall.posts)
+    assert (wall.troubles, rows(here.state)) == ([], [])
+
+
 def test_an_event_unlike_any_other_is_set_aside(here: Yard) -> None:
     now = datetime.now(UTC) - timedelta(seconds=OLD_S)
     id_ = here.ids.new(now)
@@ -212,7 +221,7 @@ def test_the_queue_is_shown_with_its_age_and_its_trouble(here: Yard) -> None:
     wall.troubles = [Later("the phone is off", after_s=3600.0)]
     here.visitor("jay", "visit", 100.0)
     with posting(here, wall):
-        until(lambda: waits(here.state)["trouble"])
+        until(lambda: waits(here.state)["trouble"] == "the phone is off")  # before that it was not reached
     found = waits(here.state)
     assert (found["waiting"], found["trouble"]) == (1, "the phone is off")
     assert found["oldest_s"] >= 100
@@ -254,7 +263,7 @@ def test_the_daily_digest_is_told_once(here: Yard) -> None:
     for name, kind in (("hen", "resident"), ("hen", "resident"), ("jay", "threat")):
         here.visitor(name, "visit", 7200.0, kind=kind)
     until(lambda: len(here.events()) == 3)
-    rules = PostsConfig(kinds=[], digest="daily", digest_at=hour(0), per_hour=1000)
+    rules = PostsConfig(kinds=[], digest="daily", digest_at=hour(-1), per_hour=1000)
     wall = Wall()
     with contextlib.closing(Deliveries(here.state, "wall")) as pages:
         pages.keep("")
@@ -267,7 +276,7 @@ def test_the_daily_digest_is_told_once(here: Yard) -> None:
     assert len(wall.posts) == 1
 
 
-def test_health_is_told_when_it_lasts_and_when_it_is_over(here: Yard) -> None:
+def test_health_is_told_and_when_it_is_over_and_leaves_posts_to_visits(here: Yard) -> None:
     def health(what: str, age_s: float) -> None:
         wall_ = datetime.now(UTC) - timedelta(seconds=age_s)
         problems = [{"what": what, "advice": "look at its cable"}] if what != "all is well again" else []
@@ -275,7 +284,7 @@ def test_health_is_told_when_it_lasts_and_when_it_is_over(here: Yard) -> None:
         body = {"id": id_, "type": "health", "wall": wall_.isoformat(), "clock_ok": True, "node": "yard"}
         here.journal.event(Event(id_, "health", body | {"what": what, "problems": problems}))
 
-    rules = NotifyConfig(urls_file="unused", per_hour=1000)
+    rules = NotifyConfig(urls_file="unused", per_hour=4)
     wall = Wall()
     with posting(here, wall, rules):
         health("all is well again", 300)
@@ -283,7 +292,12 @@ def test_health_is_told_when_it_lasts_and_when_it_is_over(here: Yard) -> None:
         until(lambda: wall.posts)
         health("all is well again", 100)
         until(lambda: len(wall.posts) == 2)
-    assert wall.texts == ["yard: No picture: look at its cable.", "yard: all is well again."]
+        health("no picture", 50)
+        until(lambda: waits(here.state)["why"] == "of per_hour = 4 posts 2 told problems")
+        here.visitor("fox", "visit", OLD_S)
+        until(lambda: len(wall.posts) == 3)
+    assert wall.texts[:2] == ["yard: No picture: look at its cable.", "yard: all is well again."]
+    assert wall.texts[2].startswith("A fox")
 
 
 class _Phone(BaseHTTPRequestHandler):

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import signal
 import sqlite3
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge.config import Config
-from edge.config_feed import JsonlConfig
 from edge.database import DELIVERIES
 from edge.deliveries import Deliveries, name_active
-from edge.errors import ConfigError, StateError
-from edge.journal import EVENTS
+from edge.errors import StateError
 from edge.outbox import Bounds, Outbox
-from edge.publish import publish
 from edge.publishers import Events, Later, Refused
 from edge.queues import look
 from edge.values import Event
@@ -44,11 +34,13 @@ class Sink:
 
     name = "sink"
     batch = 10
+    trouble = ""
 
     def __init__(self, from_start: bool = True) -> None:
         self.from_start = from_start
         self.got: list[str] = []
         self.troubles: dict[str, tuple[Exception, int]] = {}
+        self.rows: list[Exception] = []  # raised one after the other, whatever is sent
         self.there = True
 
     def ready(self, wait_s: float) -> bool:
@@ -57,6 +49,8 @@ class Sink:
         return self.there
 
     def send(self, events: Events) -> None:
+        if self.rows:
+            raise self.rows.pop(0)
         for done, event in enumerate(events):
             error, times = self.troubles.get(event["id"], (None, 0))
             if error is not None and times:
@@ -156,6 +150,16 @@ def test_poison_is_set_aside_with_why_and_blocks_nothing(here: Yard, poison: Exc
     assert str(poison) in why
 
 
+def test_an_outage_brings_no_event_nearer_to_being_set_aside(here: Yard) -> None:
+    sink, event = Sink(), here.visitor()
+    odd = OSError("out of processes for a moment")
+    sink.rows = [*[odd] * 4, Later("away"), odd]
+    outbox = Outbox(here.state, sink, first_wait_s=0.005)
+    until(lambda: sink.got == [event])
+    finish(outbox)
+    assert (sink.rows, rows(here.state)) == ([], {})
+
+
 def test_what_waits_says_why_and_counts_on_over_a_restart(here: Yard) -> None:
     event = here.visitor()
     sink = Sink()
@@ -246,6 +250,23 @@ def test_what_waits_for_a_sink_that_is_away_says_so_to_others(here: Yard) -> Non
     assert look(here.state)["sink"] == found | {"waiting": 0, "oldest_s": None, "trouble": ""}
 
 
+def test_why_a_sink_is_away_is_told_also_while_nothing_waits_for_it(here: Yard) -> None:
+    sink = Sink()
+    name_active(here.state, ["sink"])
+    with contextlib.closing(Deliveries(here.state, "sink")) as pages:
+        pages.away("of an earlier life")
+    outbox = run(here.state, sink)
+    until(lambda: rows(here.state) == {})
+    sink.trouble, sink.there = "the password is not taken", False
+    until(lambda: look(here.state)["sink"]["trouble"] == "the password is not taken")
+    with contextlib.closing(Deliveries(here.state, "sink")) as pages:
+        pages.drop("a", "b", 2, "too old")
+    assert look(here.state)["sink"]["trouble"] == "the password is not taken", "it is still so"
+    sink.there = True
+    until(lambda: look(here.state)["sink"]["trouble"] == "")
+    finish(outbox)
+
+
 def test_before_there_is_a_journal_and_when_it_is_another(tmp_path: Path) -> None:
     sink = Sink(from_start=False)
     outbox = run(tmp_path, sink)
@@ -284,96 +305,3 @@ def test_a_newer_file_is_refused(here: Yard) -> None:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StateError, match="written by a newer gander"):
         run(here.state, Sink())
-
-
-def test_a_newer_journal_ends_the_publishing_in_one_line(here: Yard) -> None:
-    with sqlite3.connect(here.state / EVENTS) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    config = Config(jsonl=JsonlConfig(path=str(here.state / "out.jsonl")))
-    with pytest.raises(StateError, match="written by a newer gander"):
-        publish(config, here.state, threading.Event())
-
-
-def test_there_must_be_somebody_to_tell_and_nobody_else_telling(here: Yard) -> None:
-    with pytest.raises(ConfigError, match=r"set mqtt\.host"):
-        publish(Config(), here.state, threading.Event())
-    config = Config(jsonl=JsonlConfig(path=str(here.state / "out.jsonl")))
-    ending = threading.Event()
-    first = threading.Thread(target=publish, args=(config, here.state, ending))
-    first.start()
-    until(lambda: (here.state / "out.jsonl").exists())
-    with pytest.raises(StateError, match="another gander is at work"):
-        publish(config, here.state, ending)
-    ending.set()
-    first.join()
-
-
-def lines(path: Path) -> list[str]:
-    return [json.loads(line)["id"] for line in path.read_text().splitlines()]
-
-
-def longer(path: Path, size: int) -> bool:
-    return path.exists() and path.stat().st_size > size
-
-
-def start(state: Path, out: Path) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable,
-        "-m",
-        "edge.cli_feed",
-        "--state",
-        str(state),
-        "--set",
-        f"jsonl.path={json.dumps(str(out))}",
-    ]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
-
-
-def test_killed_at_any_point_no_event_is_lost(here: Yard) -> None:
-    out = here.state / "out.jsonl"
-    size = 0
-    for round_ in range(4):
-        process = start(here.state, out)
-        for _ in range(400):
-            here.visitor()
-        until(partial(longer, out, size))
-        size = out.stat().st_size
-        time.sleep(0.01 * round_)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    process = start(here.state, out)
-    last = here.visitor()
-    until(lambda: last in out.read_text())
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
-    assert list(dict.fromkeys(lines(out))) == here.events()
-
-
-def test_publish_knows_no_device(here: Yard) -> None:
-    """What the process loads, and what it holds open: no camera, no pin, no model, no picture library."""
-    script = "import sys, edge.cli_feed; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    tops = {name.partition(".")[0] for name in done.stdout.split()}
-    assert "paho" in tops
-    assert not tops & {
-        "cv2",
-        "gpiozero",
-        "lgpio",
-        "picamera2",
-        "libcamera",
-        "ai_edge_litert",
-        "tflite_runtime",
-        "serial",
-    }
-    assert not {"edge.app", "edge.frames", "edge.actuators", "edge.runtimes", "edge.watch"} & set(done.stdout.split())
-    out = here.state / "out.jsonl"
-    process = start(here.state, out)
-    try:
-        here.visitor()
-        until(lambda: out.exists() and out.stat().st_size)
-        held = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir() if link.is_symlink()]
-        assert [name for name in held if name.startswith("/dev/") and name not in ("/dev/null", "/dev/urandom")] == []
-        assert any(name.endswith(EVENTS) for name in held)
-    finally:
-        process.kill()
-        process.wait()

@@ -104,10 +104,14 @@ def test_a_damaged_budget_is_spent(tmp_path: Path) -> None:
         assert main(["--request", str(request), "--kept", str(kept)]) == 1
 
 
-def test_the_next_boot_tells_of_it_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [b"\xff\x00", b"zzz", b""])
+def test_the_next_boot_tells_of_it_once_whatever_the_card_did_to_the_last_telling(
+    tmp_path: Path, damage: bytes
+) -> None:
     kept, told, said = tmp_path / "reboots.jsonl", tmp_path / "told", []
     tell(told, said.append, kept)
     assert said == []
+    told.write_bytes(damage)
     kept.write_text('{"wall": "2026-05-04T03:02:01+00:00", "boot": "b", "why": "gander-watch fails"}\n{damaged\n')
     for _ in range(2):
         tell(told, said.append, kept)

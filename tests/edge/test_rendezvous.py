@@ -136,6 +136,16 @@ def test_a_frozen_worker_is_late_then_busy_then_replaced(start: Callable[..., Mo
     assert rendezvous.ask(GREEN, in_ms(5000)).chosen is not None
 
 
+def test_who_waits_for_an_answer_is_alive_until_the_deadline(start: Callable[..., ModelWorker]) -> None:
+    worker, beats = start(), list[int]()
+    rendezvous = Rendezvous([worker])
+    rendezvous.wait_ready(30)
+    os.kill(worker.pid, signal.SIGSTOP)
+    verdict = rendezvous.ask(RED, in_ms(1000), lambda: beats.append(time.monotonic_ns()))
+    assert 2 <= len(beats) <= 6
+    assert beats[-1] <= verdict.decided_at_ns
+
+
 def test_a_dead_worker_fails_at_once_and_is_replaced(start: Callable[..., ModelWorker]) -> None:
     worker = start()
     rendezvous = Rendezvous([worker])
@@ -174,7 +184,7 @@ def test_two_models_the_most_trusted_in_time(start: Callable[..., ModelWorker]) 
     assert verdict.chosen.role is Role.CHAMPION
     time.sleep(0.3)  # the standby, no longer waited for, finishes too
     os.kill(champion.pid, signal.SIGSTOP)
-    verdict = rendezvous.ask(RED, in_ms(300))
+    verdict = rendezvous.ask(RED, in_ms(2000))
     assert verdict.chosen
     assert verdict.chosen.role is Role.STANDBY
     assert verdict.decided_at_ns >= verdict.deadline_ns, "the champion might still have answered"

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge import retention
+from edge import reserve, retention
 from edge.books import Kept, open_books
-from edge.clock import Ids, ReplayClock, iso
-from edge.config import MediaConfig
+from edge.clock import ReplayClock, iso
 from edge.decoy import Decoys, content
-from edge.journal import EVENTS, OWNER, Journal
-from edge.retention import Limits, Pruned, Retention, choose
+from edge.journal import EVENTS, OWNER
+from edge.retention import Limits, Retention, choose
+from tests.edge.shelf import NOW, Shelf
 
-NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
 LIMITS = Limits(iso(NOW - timedelta(days=30)), iso(NOW - timedelta(hours=24)))
 
 
@@ -81,62 +78,6 @@ def test_times_are_over_by_the_day_and_for_people_by_the_hour() -> None:
     assert not over(25, person=2)
     assert not over(25, person=1, labelled=True)
     assert not LIMITS.over(Kept("a", "a", 1, "1970-01-01T00:00:00.000Z", "crop", None, 0, False, False)), "no clock"
-
-
-class Shelf:
-    """A state directory with pictures as they were kept, and what deletes them."""
-
-    def __init__(self, state: Path, clock: ReplayClock | None = None, **media: Any) -> None:
-        self.state, self.ids = state, Ids()
-        self.journal = Journal(state)
-        self.config = MediaConfig(**{"min_free": 0.0, "max_mb": 10, **media})
-        self.decoys = Decoys(state, 10**6)
-        self.retention = Retention(state, self.config, 400, self.journal, self.decoys, clock or ReplayClock(NOW))
-
-    def visit(self, hours_ago: float, kind: str = "other", actions: int = 0) -> str:
-        at = NOW - timedelta(hours=hours_ago)
-        id_ = self.ids.new(at)
-        row = id_, "cam", iso(at), iso(at), kind, kind, 0.9, actions
-        self.journal.write("INSERT INTO visit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", *row)
-        self.journal.write(
-            "INSERT INTO event (id, type, wall, visit_id, json) VALUES (?, 'visit', ?, ?, '{}')",
-            *(self.ids.new(at), iso(at), id_),
-        )
-        return id_
-
-    def picture(
-        self, hours_ago: float, visit: str | None = None, size: int = 1000, real: int = 10, **more: Any
-    ) -> Path:
-        """`size` is what the journal says of it, `real` what the file holds."""
-        at = NOW - timedelta(hours=hours_ago)
-        id_ = self.ids.new(at)
-        where = f"{iso(at)[:10]}/{id_}.jpg"
-        path = self.state / "pictures" / where
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(bytes(real))
-        row = {"kind": "crop", "crop_of": None, "camera": "cam", "person": 0, **more}
-        self.journal.write(
-            retention.INSERT,
-            *(id_, where, "", size, row["kind"], visit, row["crop_of"], iso(at), row["camera"], row["person"]),
-        )
-        return path
-
-    def label(self, visit: str | None = None, picture: str | None = None) -> None:
-        row = self.ids.new(NOW), visit, picture, "jay", "me", iso(NOW), ""
-        self.journal.ask(lambda owner: owner.execute("INSERT INTO label VALUES (?, ?, ?, ?, ?, ?, ?)", row))
-
-    def rows(self, sql: str = "SELECT id FROM picture ORDER BY id") -> list[Any]:
-        self.journal.ask(lambda owner: None)
-        with contextlib.closing(sqlite3.connect(self.state / EVENTS)) as connection:
-            return [row[0] for row in connection.execute(sql)]
-
-    def prune(self) -> Pruned:
-        done = self.retention.prune(30.0)
-        assert sorted(path.stem for path in self.files()) == self.rows(), "a file and a row each"
-        return done
-
-    def files(self) -> list[Path]:
-        return [path for path in (self.state / "pictures").rglob("*") if path.is_file()]
 
 
 @pytest.fixture
@@ -232,6 +173,23 @@ def test_a_full_disk_costs_decoys_before_pictures(tmp_path: Path) -> None:
     shelf.journal.close()
 
 
+def test_what_is_set_aside_is_made_again_where_there_is_room(tmp_path: Path) -> None:
+    shelf, full = Shelf(tmp_path / "a"), Shelf(tmp_path / "b", min_free=1.0)
+    shelf.prune()
+    assert reserve.missing(shelf.state) == 0
+    size = (shelf.state / reserve.NAME).stat().st_size
+    assert size > 0
+    assert reserve.spend(shelf.state)
+    assert not reserve.spend(shelf.state)
+    assert reserve.missing(shelf.state) == size
+    shelf.prune()
+    assert reserve.missing(shelf.state) == 0
+    full.prune()
+    assert reserve.missing(full.state) == size
+    for each in (shelf, full):
+        each.journal.close()
+
+
 def test_pictures_with_people_and_what_the_models_saw_of_them_go_by_the_hour(shelf: Shelf) -> None:
     visit, other = shelf.visit(25, "threat"), shelf.visit(25)
     crops = [np.full((8, 8, 3), number, np.uint8) for number in range(2)]
@@ -259,6 +217,41 @@ def test_the_journals_past_goes_but_for_what_the_owner_named(shelf: Shelf) -> No
     assert shelf.rows("SELECT id FROM visit ORDER BY id") == sorted([named, new, shown])
     assert shelf.rows("SELECT visit_id FROM event ORDER BY visit_id") == sorted([named, new, shown])
     assert shelf.rows("SELECT count(*) FROM prediction") == [0]
+
+
+def test_what_happened_before_the_clock_was_set_is_as_young_as_what_came_after(tmp_path: Path) -> None:
+    """In autumn without power, in spring minutes without a clock: what happened in these looks half a year old."""
+    now = [0.0]
+
+    class Spring(ReplayClock):
+        def wall(self, media_time: float) -> datetime:
+            return super().wall(now[0] * 86400)
+
+    shelf = Shelf(tmp_path, Spring(NOW))
+    shelf.retention._keep_days = 30
+    old, undated = shelf.visit(24 * 200), [shelf.visit(24 * 180 - hour, dated=False) for hour in range(3)]
+    assert shelf.prune().events == 1, "the only one of whose age something is known"
+    assert shelf.rows("SELECT id FROM visit") == undated, old
+    first, second = shelf.visit(0), shelf.visit(-24)
+    now[0] = 29.0
+    assert not shelf.prune()
+    now[0] = 30.5
+    assert (shelf.prune().events, shelf.rows("SELECT id FROM visit")) == (4, [second]), first
+    assert shelf.rows("SELECT visit_id FROM event") == [second]
+    shelf.journal.close()
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_where_no_clock_was_ever_set_the_past_goes_by_the_clock_there_is(tmp_path: Path, known: bool) -> None:
+    class Alone(ReplayClock):
+        def known(self) -> bool:
+            return known
+
+    shelf = Shelf(tmp_path, Alone(NOW))
+    for hours_ago in (24 * 401, 24 * 399, 0):
+        shelf.visit(hours_ago, dated=False)
+    assert shelf.prune().events == (0 if known else 1), "a clock that was set tells nothing of them"
+    shelf.journal.close()
 
 
 def test_a_clock_nobody_set_deletes_nothing(tmp_path: Path) -> None:
@@ -293,6 +286,28 @@ def test_a_crash_between_file_and_row_heals(shelf: Shelf) -> None:
     assert foreign.exists(), "not ours"
     assert shelf.rows("SELECT kind || person || wall FROM picture") == [f"stray2{wall(2)}"]
     assert not shelf.retention.prune(10.0), "entered once"
+
+
+def test_when_the_journal_is_lost_no_picture_goes_while_labels_name_its_visits(shelf: Shelf) -> None:
+    visit, other = shelf.visit(24 * 40), shelf.visit(1)
+    labelled, unknown = shelf.picture(24 * 40, visit, 9 * 10**6), shelf.picture(24 * 50, size=9 * 10**6)
+    shelf.label(visit=visit)
+    shelf.label(visit=other)
+    hour_ago = time.time() - 4000
+    for path in (labelled, unknown):
+        os.utime(path, (hour_ago, hour_ago))
+    shelf.rows()
+    shelf.journal.write("DELETE FROM picture")
+    shelf.journal.write("DELETE FROM visit WHERE id = ?", visit)
+    assert str(shelf.prune()) == "nothing was due; 2 pictures the journal did not know are entered"
+    shelf.journal.write("UPDATE picture SET bytes = 9000000")
+    new = shelf.picture(24 * 35)
+    assert shelf.prune().pictures == 1
+    assert (labelled.exists(), unknown.exists(), new.exists()) == (True, True, False)
+    shelf.journal.write("INSERT INTO visit VALUES (?, 'cam', ?, NULL, 'other', 'jay', 0.9, 0)", visit, wall(24 * 40))
+    shelf.journal.write("UPDATE picture SET visit_id = ?, kind = 'crop' WHERE id = ?", visit, labelled.stem)
+    assert shelf.prune().pictures == 1, "with a backup of the journal it is known again which is the owner's"
+    assert (labelled.exists(), unknown.exists()) == (True, False)
 
 
 def test_a_journal_that_cannot_write_does_not_stop_room_being_made(shelf: Shelf) -> None:

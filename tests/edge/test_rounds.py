@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-import time
+import queue
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -11,81 +11,107 @@ import pytest
 from edge.clock import Ids
 from edge.errors import GanderError
 from edge.journal import Journal
-from edge.rounds import Rounds, last_told
+from edge.rounds import News, Rounds, last_told
 from edge.values import Event
 from tests.season import START
 
-DARK = {"what": "camera cam gives no picture", "advice": "look at its cable"}
+DARK = {"what": "camera cam gives no picture: it is off", "advice": "look at its cable"}
+FULL = {"what": "the disk is nearly full: 3 MB free", "advice": "prune"}
+TURN_S = 5.0
+
+Found = list[dict[str, str]]
 
 
-def until(count: int, told: list[list[dict[str, str]]]) -> None:
-    end = time.monotonic() + 10
-    while len(told) < count:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+def told(looks: Iterable[Found], known: Found | None = None) -> list[tuple[float, list[str]]]:
+    """When what is told of looks five seconds apart."""
+    news, words = News(known or [], 0.0), []
+    for turn, found in enumerate(looks, 1):
+        problems = news.look(found, turn * TURN_S)
+        if problems is not None:
+            words.append((turn * TURN_S, [problem["what"] for problem in problems]))
+    return words
 
 
-def test_a_problem_is_told_when_it_comes_and_when_it_goes() -> None:
-    problems: list[dict[str, str]] = []
-    told: list[list[dict[str, str]]] = []
-    looked = threading.Semaphore(0)
+def during(seconds: float, *found: dict[str, str]) -> list[Found]:
+    return [list(found)] * round(seconds / TURN_S)
 
-    def look() -> dict[str, list[dict[str, str]]]:
-        looked.release()
+
+def test_a_problem_is_told_once_it_lasts_and_when_it_is_over() -> None:
+    words = told(during(100) + during(300, DARK) + during(200))
+    assert words == [(130, [DARK["what"]]), (490, [])]
+
+
+@pytest.mark.parametrize("known", [[], [FULL]], ids=["well", "not well"])
+def test_a_hiccup_is_never_told(known: Found) -> None:
+    day = (during(10, DARK, *known) + during(590, *known)) * 144
+    assert told(day, known) == []
+
+
+def test_what_blinks_is_one_problem() -> None:
+    """A camera that gives one picture at each opening, or works for a moment now and then."""
+    words = told((during(25, DARK) + during(10)) * 100 + during(300))
+    assert words == [(45, [DARK["what"]]), (3580, [])]
+    assert [len(found) for _, found in told((during(15, DARK) + during(25)) * 100)] == [1], "seldom, for hours"
+    assert told((during(10, DARK) + during(590)) * 20) == [], "a hiccup"
+    assert told((during(30, DARK) + during(85)) * 100) == [(30, [DARK["what"]])], "it is back before it was over"
+
+
+def test_two_that_differ_by_a_digit_are_two_and_a_figure_or_a_reason_is_no_news() -> None:
+    one, two = ({"what": f"camera {id_} gives no picture: it is off", "advice": ""} for id_ in ("1", "2"))
+    assert [found for _, found in told(during(100, one) + during(200, one, two))] == [
+        [one["what"]],
+        [one["what"], two["what"]],
+    ]
+    other = one | {"what": "camera 1 gives no picture: nothing for 7 s"}
+    assert told((during(5, one) + during(5, other)) * 30) == [(30, [other["what"]])]
+
+
+def test_several_are_told_at_most_once_a_minute_and_none_is_forgotten() -> None:
+    many = [{"what": f"camera {number} gives no picture", "advice": ""} for number in range(6)]
+    looks = [found for number in range(1, 7) for found in during(10, *many[:number])] + during(200, *many)
+    assert [(at, len(found)) for at, found in told(looks)] == [(30, 1), (90, 6)]
+
+
+def test_a_problem_from_before_the_start_may_only_not_be_noticed_again_yet() -> None:
+    assert told(during(85), [DARK]) == []
+    assert told(during(60) + during(100, DARK), [DARK]) == []
+    assert told(during(200), [DARK]) == [(90, [])]
+    assert told(during(30, FULL), [DARK]) == [(30, [DARK["what"], FULL["what"]])]
+
+
+def test_a_process_that_was_frozen_has_not_looked_meanwhile() -> None:
+    news = News([], 0.0)
+    assert news.look([DARK], 3600.0) is None
+    assert news.look([], 3605.0) is None
+
+
+class Clock:
+    """Every look takes five seconds."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += TURN_S
+        return self.now_s
+
+
+def test_the_thread_looks_and_tells() -> None:
+    heard: queue.Queue[Found] = queue.Queue()
+    problems, refusals = [DARK], [OSError(5, "Input/output error")]
+
+    def look() -> dict[str, Found]:
+        if refusals:
+            raise refusals.pop()
         return {"problems": list(problems)}
 
-    rounds = Rounds(look, told.append, period_s=0.01, rest_s=0.0)
-    for _ in range(3):
-        assert looked.acquire(timeout=10)
-    assert told == [], "all is well, and that is no news"
-    problems.append(DARK)
-    until(1, told)
-    problems.clear()
-    until(2, told)
-    rounds.close()
-    assert told == [[DARK], []]
-
-
-def test_what_comes_and_goes_is_told_once_in_a_while() -> None:
-    told: list[list[dict[str, str]]] = []
-    turns = iter(range(10**9))
-    rounds = Rounds(lambda: {"problems": [DARK] * (next(turns) % 2)}, told.append, period_s=0.005, rest_s=60.0)
-    until(1, told)
-    while next(turns) < 40:
-        time.sleep(0.005)
-    rounds.close()
-    assert len(told) == 1
-
-
-def test_a_problem_from_before_the_start_is_told_as_gone() -> None:
-    told: list[list[dict[str, str]]] = []
-    looked = threading.Semaphore(0)
-
-    def look() -> dict[str, list[dict[str, str]]]:
-        looked.release()
-        return {"problems": []}
-
-    rounds = Rounds(look, told.append, period_s=0.005, known=[DARK], settle_s=1.0)
-    assert looked.acquire(timeout=10)
-    assert told == [], "it may only not be noticed again yet"
-    until(1, told)
-    rounds.close()
-    assert told == [[]]
-
-
-def test_one_that_is_still_there_after_the_start_is_no_news() -> None:
-    told: list[list[dict[str, str]]] = []
-    looked = threading.Semaphore(0)
-
-    def look() -> dict[str, list[dict[str, str]]]:
-        looked.release()
-        return {"problems": [DARK | {"what": DARK["what"] + " for 7 s"}]}
-
-    rounds = Rounds(look, told.append, period_s=0.005, known=[DARK | {"what": DARK["what"] + " for 99 s"}], settle_s=0)
-    for _ in range(5):
-        assert looked.acquire(timeout=10)
-    rounds.close()
-    assert told == []
+    rounds = Rounds(look, heard.put, period_s=0.001, clock=Clock())
+    try:
+        assert heard.get(timeout=10) == [DARK]
+        problems.clear()
+        assert heard.get(timeout=10) == []
+    finally:
+        rounds.close()
 
 
 def test_rounds_that_ended_are_noticed() -> None:
@@ -99,8 +125,8 @@ def test_rounds_that_ended_are_noticed() -> None:
 def test_what_was_told_last_is_found_in_the_journal(tmp_path: Path) -> None:
     assert last_told(tmp_path) == []
     journal, ids = Journal(tmp_path), Ids("x")
-    told: list[tuple[str, list[dict[str, str]]]] = [("health", [DARK]), ("health", [DARK, DARK]), ("model", [])]
-    for type_, problems in told:
+    events: list[tuple[str, Found]] = [("health", [DARK]), ("health", [DARK, DARK]), ("model", [])]
+    for type_, problems in events:
         body = {"wall": "2026-01-01T12:00:00.000Z", "problems": problems}
         journal.event(Event(ids.new(START), type_, body))
     journal.settle()

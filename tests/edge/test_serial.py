@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge.actuators.controller import Controller
-from edge.actuators.serial import Serial, find, ports
+from edge.actuators.serial import Serial, find, ports, to_open
 from edge.app import open_actuator
 from edge.config import Config, ControllerConfig, DeterrentConfig
 from edge.controller_check import findings
@@ -104,9 +105,8 @@ def test_no_permission(plug: Callable[..., Terminal]) -> None:
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    assert (
-        os.read(reader, 1000).decode() == f"{port}: permission denied; `sudo usermod -aG dialout $USER`, log in again"
-    )
+    told = os.read(reader, 1000).decode()
+    assert told.startswith(f"{port}: permission denied; `sudo usermod -aG dialout nobody`"), told
     os.close(reader)
     os.close(writer)
 
@@ -154,6 +154,12 @@ def test_the_port_is_found_among_others(plug: Callable[..., Terminal], pico: Pic
         find("", 115200, lambda: ["/nowhere/ttyACM7", other], patience_s=0.1)
     with pytest.raises(ControllerError, match="no Pico on USB, and no /dev/serial0; plug it in"):
         find("", 115200, list)
+
+
+def test_who_is_in_the_group_already_has_a_console_in_the_way() -> None:
+    dialout = grp.getgrnam("dialout").gr_gid
+    assert "usermod -aG dialout root" in to_open(0, [0])
+    assert "serial console" in to_open(0, [0, dialout])
 
 
 def test_the_candidates_are_ports() -> None:

@@ -129,12 +129,21 @@ def test_how_it_is_in_a_line() -> None:
 
 def test_secrets_come_from_where_systemd_put_them(tmp_path: Path) -> None:
     (tmp_path / "secrets_mqtt.password").write_text("x")
+    (tmp_path / "secrets_coop.pem").write_text("x")
     (tmp_path / "secrets_phone.urls").write_text("x")
     (tmp_path / "secrets_door").write_text("x")
-    etc = "/etc/gander/secrets"
+    etc, ca = "/etc/gander/secrets", tmp_path / "coop.pem"
+    ca.write_text("of the broker, called as our own is")
     config = Config.model_validate(
         {
-            "mqtt": {"host": "h", "user": "u", "password_file": f"{etc}/publish/mqtt.password"},
+            "mqtt": {
+                "host": "h",
+                "user": "u",
+                "password_file": f"{etc}/publish/mqtt.password",
+                "key": f"{etc}/publish/coop.pem",
+                "certificate": f"{etc}/publish/coop.pem",
+                "ca": str(ca),
+            },
             "x": {"credentials": f"{etc}/publish/x.toml"},
             "notify": [{"urls_file": f"{etc}/publish/phone.urls"}],
             "camera": [{"id": "a", "credentials": f"{etc}/watch/door"}, {"id": "b"}],
@@ -142,6 +151,8 @@ def test_secrets_come_from_where_systemd_put_them(tmp_path: Path) -> None:
     )
     found = with_credentials(config, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert found.mqtt.password_file == str(tmp_path / "secrets_mqtt.password")
+    assert found.mqtt.key == found.mqtt.certificate == str(tmp_path / "secrets_coop.pem")
+    assert found.mqtt.ca == str(ca), "readable where it is"
     assert found.notify[0].urls_file == str(tmp_path / "secrets_phone.urls")
     assert [camera.credentials for camera in found.camera] == [str(tmp_path / "secrets_door"), ""]
     assert found.x.credentials == f"{etc}/publish/x.toml", "not there: as the configuration says"

@@ -2,65 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from edge.clock import Ids
-from edge.config import EvidenceConfig, LabelsConfig, VisitConfig
-from edge.evidence import Kinds, is_threat
-from edge.values import Box, Frame, Kind, Motion, Visit
-from edge.visits import Visits, join
-
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-FPS = 15.0
-LABELS = ("jay", "hen", "person", "leaf")
-PICTURE = np.zeros((9, 16, 3), np.uint8)
-JAY = np.array([0.9, 0.05, 0.0, 0.05], np.float32)
-HEN = np.array([0.0, 0.9, 0.05, 0.05], np.float32)
-PERSON = np.array([0.0, 0.4, 0.4, 0.2], np.float32)
-
-
-class Play:
-    """Feeds boxes to `Visits`, a frame at a time."""
-
-    def __init__(self, fps: float = FPS, **config: float) -> None:
-        kinds = Kinds(LABELS, LabelsConfig(threat=["jay"], resident=["hen"], person=["person"]))
-        self.visits = Visits(VisitConfig.model_validate(config), EvidenceConfig(), kinds, Ids("test"), "cam")
-        self.fps = fps
-        self.seq = 0
-        self.ended: list[Visit] = []
-        self.frame = self._frame()
-
-    def _frame(self, disturbed: bool = False) -> Frame:
-        t = self.seq / self.fps
-        wall = NOON + timedelta(seconds=t)
-        return Frame("cam", self.seq, self.seq * 1000, t, wall, PICTURE, PICTURE[..., 0], disturbed)
-
-    def step(self, *boxes: Box, recalibrating: bool = False, disturbed: bool = False) -> list[Visit]:
-        self.frame = self._frame(disturbed)
-        ended = self.visits.follow(Motion(self.frame, boxes, recalibrating))
-        self.ended += ended
-        self.seq += 1
-        return ended
-
-    def run(self, seconds: float, *boxes: Box) -> None:
-        for _ in range(round(seconds * self.fps)):
-            self.step(*boxes)
-
-    @property
-    def all(self) -> Sequence[Visit]:
-        return [*self.ended, *self.visits.open]
-
-
-HERE = Box(0.3, 0.3, 0.1, 0.1)
-THERE = Box(0.7, 0.6, 0.1, 0.1)
+from edge.values import Box, Kind
+from edge.visits import join
+from tests.edge.play import FPS, HEN, HERE, JAY, NOON, PERSON, THERE, Play, acted_on, pulse, told_apart
 
 
 def test_a_blink_is_no_visit() -> None:
@@ -169,123 +119,12 @@ def test_recalibrating_keeps_a_visit_alive_and_adds_nothing() -> None:
     assert len(play.ended) == 1
 
 
-def test_a_strobe_begins_no_visit_but_who_is_here_is_followed_through_it() -> None:
-    play = Play()
-    play.run(1, HERE)
-    for _ in range(10):
-        play.step(HERE, THERE, disturbed=True)
-    assert len(play.all) == 1
-    assert play.visits.open[0].boxes == 25
-
-
-def _pulse(play: Play, seconds: float, *boxes: Box) -> None:
-    """A deterrent acts so long, and these are the boxes it leaves."""
-    for _ in range(round(seconds * play.fps)):
-        play.step(*boxes, disturbed=True)
-
-
-def _acted_on(play: Play) -> str:
-    """A jay came, was recognised, and is acted on. Returns its visit."""
-    play.run(1, HERE)
-    visit = play.visits.open[0]
-    for _ in range(2):
-        play.step(HERE)
-        play.visits.weigh(visit.id, play.frame, JAY)
-    return play.visits.acted(visit.id).id
-
-
-def test_who_stays_unseen_through_a_pulse_longer_than_the_gap_is_the_same_visitor() -> None:
-    play = Play()
-    first = _acted_on(play)
-    _pulse(play, 5)
-    play.run(1, replace(HERE, x=HERE.x + 0.15))
-    assert [visit.id for visit in play.all] == [first]
-    assert play.visits.open[0].blind_s == 0.0
-
-
-def test_who_leaves_in_a_pulse_was_last_seen_before_it_and_left_within_it() -> None:
-    play = Play()
-    _acted_on(play)
-    seen = play.visits.open[0].last_seen
-    _pulse(play, 5)
-    play.run(2.9)
-    assert play.ended == [], "the gap begins when it can be seen again"
-    play.run(0.3)
-    (visit,) = play.ended
-    assert (visit.last_seen, visit.left) == (seen, True)
-    assert visit.blind_s == pytest.approx(5.0)
-
-
-def test_between_two_flashes_it_is_seen_and_the_end_is_the_last_of_these() -> None:
-    play = Play()
-    _acted_on(play)
-    for _ in range(2):
-        _pulse(play, 0.4)
-        _pulse(play, 0.2, HERE)
-    seen = play.frame.media_time
-    _pulse(play, 1.0)
-    play.run(4)
-    assert play.ended[0].last_seen == seen
-    assert play.ended[0].blind_s == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("jet", [Box(0.0, 0.3, 0.6, 0.1), Box(0.3, 0.1, 0.02, 0.02), Box(0.28, 0.28, 0.3, 0.3)])
-def test_a_jet_across_the_place_is_not_who_stood_there(jet: Box) -> None:
-    play = Play()
-    _acted_on(play)
-    before = play.visits.open[0]
-    _pulse(play, 2.0, jet)
-    assert [visit.last_seen for visit in play.visits.open] == [before.last_seen]
-    assert play.visits.open[0].box == before.box
-
-
-def test_nobody_becomes_a_visitor_by_a_pulse() -> None:
-    play = Play()
-    play.step(HERE)
-    _pulse(play, 1.0, HERE, THERE)
-    play.step()
-    assert play.all == []
-
-
-def test_pieces_right_after_a_pulse_are_not_at_once_somebody() -> None:
-    play = Play()
-    play.run(1)
-    _pulse(play, 1.0)
-    play.step(HERE)
-    play.step(HERE)
-    assert play.all == []
-    play.run(0.2, HERE)
-    assert len(play.all) == 1
-
-
-def test_after_a_pulse_two_new_frames_must_speak_for_a_threat() -> None:
-    play = Play()
-    id_ = _acted_on(play)
-    assert is_threat(play.visits.open[0].log_odds, play.visits.open[0].clear, EvidenceConfig())
-    _pulse(play, 0.2, HERE)
-    play.step(HERE)
-    once = play.visits.weigh(id_, play.frame, JAY)
-    assert not is_threat(once.log_odds, once.clear, EvidenceConfig())
-    play.step(HERE)
-    twice = play.visits.weigh(id_, play.frame, JAY)
-    assert is_threat(twice.log_odds, twice.clear, EvidenceConfig())
-    assert (twice.answers, twice.kind, twice.actions) == (4, Kind.THREAT, 1)
-
-
-def _told_apart(play: Play, answers: Sequence[NDArray[np.float32]]) -> Visit:
-    visit = play.visits.open[0]
-    for answer in answers:
-        play.step(HERE)
-        visit = play.visits.weigh(visit.id, play.frame, answer)
-    return visit
-
-
 def test_a_hen_found_where_the_jay_was_is_another_visitor() -> None:
     play = Play()
-    first = _acted_on(play)
+    first = acted_on(play)
     seen = play.visits.open[0].last_seen
-    _pulse(play, 2.0)
-    now = _told_apart(play, [HEN, HEN])
+    pulse(play, 2.0)
+    now = told_apart(play, [HEN, HEN])
     assert (now.kind, now.actions, now.answers, now.id != first) == (Kind.RESIDENT, 0, 1, True)
     play.step(HERE)
     (ended,) = play.ended
@@ -295,9 +134,9 @@ def test_a_hen_found_where_the_jay_was_is_another_visitor() -> None:
 
 def test_an_answer_that_is_unlike_the_others_makes_nobody_another() -> None:
     play = Play()
-    first = _acted_on(play)
-    _pulse(play, 2.0)
-    now = _told_apart(play, [HEN, JAY, HEN, HEN, HEN])
+    first = acted_on(play)
+    pulse(play, 2.0)
+    now = told_apart(play, [HEN, JAY, HEN, HEN, HEN])
     assert now.id == first
     assert play.ended == []
 

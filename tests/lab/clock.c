@@ -1,5 +1,6 @@
-/* A wall clock of its own: CLOCK_FILE holds two 64-bit numbers, by how many seconds it is off, and whether anybody says
-   that it is set. Both may change at any time. For LD_PRELOAD. */
+/* A wall clock of its own: CLOCK_FILE holds two 64-bit numbers, by how many seconds it is off, and who says that it is
+   set: 0 nobody, 1 a time server, 2 one that has not answered for half a day. Both may change at any time. For
+   LD_PRELOAD. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -51,6 +52,8 @@ int adjtimex(struct timex *about) {
     if (!real) real = (int (*)(struct timex *))dlsym(RTLD_NEXT, "adjtimex");
     int done = real(about);
     if (!shown) return done;
-    about->status = shown[1] ? 0 : STA_UNSYNC;
-    return shown[1] ? TIME_OK : TIME_ERROR;
+    about->status = shown[1] == 1 ? 0 : STA_UNSYNC;
+    about->maxerror = shown[1] == 1 ? 0 : 16000000;
+    about->esterror = shown[1] ? 0 : 16000000;
+    return shown[1] == 1 ? TIME_OK : TIME_ERROR;
 }

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import urllib.error
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.mqtt import until
+from tests.ports import free_port
 
 _PARTS = ("mqtt", "mobile_app", "automation", "image", "event", "update", "frontend", "history")
 _CONFIG = """
@@ -208,9 +208,7 @@ def home_assistant(cache: Path, folder: Path) -> HomeAssistant:
     """One that is not yet begun."""
     program = install(cache)
     folder.mkdir(parents=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (folder / "configuration.yaml").write_text(_CONFIG.format(port=port))
     (folder / "automations.yaml").write_text("[]\n")
     return HomeAssistant(program, folder, port)

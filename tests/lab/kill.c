@@ -1,5 +1,5 @@
-/* Death at a write: at the KILL_AT-th call that changes a file or speaks to a socket, half of it is done, and the process
-   is gone. For LD_PRELOAD. On a quiet end, how many such calls there were is left in the file KILL_COUNTED. */
+/* Death at a write: at the KILL_AT-th call that changes a file or speaks to a socket (words for a log aside), half of it is
+   done, and the process is gone. For LD_PRELOAD. On a quiet end, how many such calls there were is left in the file KILL_COUNTED. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ static int due(void) {
 
 static int due_at(int fd) {
     struct stat about;
-    return !fstat(fd, &about) && (S_ISREG(about.st_mode) || S_ISSOCK(about.st_mode)) && due();
+    return fd != STDERR_FILENO && !fstat(fd, &about) && (S_ISREG(about.st_mode) || S_ISSOCK(about.st_mode)) && due();
 }
 
 static void die(void) {

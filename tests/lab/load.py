@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -19,12 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from edge.app import Appliance, desk
+from edge.app import Appliance, Desk, desk
 from edge.bench import Scene, lifted, play
 from edge.card import Card
 from edge.climb import Climber
@@ -36,10 +37,13 @@ from edge.latency import percentiles
 from edge.lens import Lenses
 from edge.owner import Owner
 from edge.queues import Queues
+from edge.rounds import Rounds
 from edge.values import Event
+from edge.watch import Watch
 
 FPS = 60.0
 SLICE = 250
+ROUNDS_S = 1.0  # five times as often as in life: a slice takes seconds
 HISTORY = 100_000
 CARD = Path(__file__).with_name("card.c")
 GANDER = (sys.executable, "-m", "edge.cli")
@@ -105,10 +109,14 @@ class Arm:
         if not self.condition.beside:
             yield
             return
+        with tempfile.TemporaryDirectory(prefix="gander-beside-", ignore_cleanup_errors=True) as folder:
+            yield from self._other(folder)
+
+    def _other(self, folder: str) -> Iterator[None]:
+        """What it leaves when it is killed lies in `folder`."""
         command = list(self.condition.beside)
-        environment = os.environ | {"GANDER_STATE": str(self.state)}
+        environment = os.environ | {"GANDER_STATE": str(self.state), "TMPDIR": folder}
         if self.condition.again:
-            folder = tempfile.mkdtemp(prefix="gander-export-")
             script = 'n=0; while :; do n=$((n+1)); "$@" "$0/$n" >/dev/null || exit 1; rm -r "$0/$n"; done'
             command = ["sh", "-c", script, folder, *command]
         other = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
@@ -124,7 +132,7 @@ class Arm:
 
 def serve(state: Path, models: Path, champion: str, settings: list[str]) -> None:
     """An arm's own process: a line that plays as many orders as each line of the input says."""
-    config = lifted(load(None, [*settings, f"models.champion={json.dumps(champion)}"]))
+    config = lifted(load(None, [*settings, "health.service=true", f"models.champion={json.dumps(champion)}"]))
     overhead: list[float] = []
 
     def heard(event: Event) -> None:
@@ -132,29 +140,37 @@ def serve(state: Path, models: Path, champion: str, settings: list[str]) -> None
         if "pin" in latency:
             overhead.append(latency["pin"] - latency["invoke"])
 
-    with desk(config, state, models, LiveClock(), Ids(), listen=heard) as made:
+    with contextlib.ExitStack() as stack:
+        made = stack.enter_context(desk(config, state, models, LiveClock(), Ids(), listen=heard))
         made.rendezvous.wait_ready(60.0)
-        owner = Owner(made.journal, "armed", LiveClock(), "load")
-        control: Control | None = None
+        begin = beginning(made, stack)
         print(json.dumps({"ready": True}), flush=True)
         for line in sys.stdin:
             overhead.clear()
             dropped = 0
             while len(overhead) < int(line):
-
-                def serving(watch: Any) -> None:
-                    nonlocal control
-                    climber = Climber(config.health, state, (), made.record.health, made.journal.settle)
-                    whole = Appliance(
-                        made, owner, watch, time.monotonic_ns(), Queues(state), climber, Lenses([], state), Card(state)
-                    )
-                    control = control or Control(state / SOCKET, {"status": lambda who: whole.status()})
-
                 scene = Scene(FPS, (int(line) - len(overhead)) / FPS * 16 / 12 + 1.0, moving=True)
-                dropped += play(made, scene, serving)
+                with contextlib.ExitStack() as beside:
+                    dropped += play(made, scene, lambda watch: begin(watch, beside))
+                gc.collect()  # a line that has ended, with its scene of 140 MB, is a ring of references
             print(json.dumps({"overhead": overhead[: int(line)], "dropped": dropped}), flush=True)
-        if control:
-            control.close()
+
+
+def beginning(made: Desk, stack: contextlib.ExitStack) -> Callable[[Watch, contextlib.ExitStack], None]:
+    """What gives a line all that a daemon has beside it: rounds every second, lenses, ladder, queues, control."""
+    config, state, owner = made.config, made.state, Owner(made.journal, "armed", LiveClock(), "load")
+    climber = Climber(config.health, state, [c.id for c in config.camera], made.record.health, made.journal.settle)
+    lenses, queues, card = Lenses(config.camera, state), Queues(state), Card(state)
+    playing: list[Appliance] = []
+
+    def begin(watch: Watch, beside: contextlib.ExitStack) -> None:
+        whole = Appliance(made, owner, watch, time.monotonic_ns(), queues, climber, lenses, card)
+        if not playing:
+            stack.callback(Control(state / SOCKET, {"status": lambda who: playing[0].status()}).close)
+        playing[:] = [whole]
+        beside.callback(Rounds(whole.look, made.record.health, ROUNDS_S).close)
+
+    return begin
 
 
 def remember(state: Path, events: int) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,8 +22,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from edge.atomic import write_atomically
 from edge.database import DELIVERIES
-from tests.mqtt import Ear
+from tests.lab import apt
+from tests.mqtt import Ear, until
+from tests.ports import free_port
 from tests.stage import environment
 from tests.yard import Yard, yard
 
@@ -43,6 +47,7 @@ password_file {0}/passwords
 acl_file {0}/acl
 allow_anonymous false
 max_queued_messages 100000
+max_inflight_messages 0
 user root
 listener {1} 127.0.0.1
 listener {2} 127.0.0.1
@@ -65,10 +70,8 @@ autosave_on_changes true
 
 def install() -> None:
     """Have mosquitto, or skip with the reason."""
-    if shutil.which("mosquitto") is None and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "install", "-y", "mosquitto", "mosquitto-clients"], capture_output=True, check=False)
-    if shutil.which("mosquitto") is None:
-        pytest.skip("mosquitto is not installed, and cannot be: apt-get install mosquitto mosquitto-clients")
+    if shutil.which("mosquitto") is None and (why := apt.install("mosquitto", "mosquitto-clients")):
+        pytest.skip(f"mosquitto: {why}")
 
 
 @dataclass
@@ -101,15 +104,16 @@ class Mosquitto:
     def password(self, user: str, text: str | None = None) -> str:
         """A password file as an owner would write it."""
         path = self.folder / f"{user}.secret"
-        path.write_text(f"{PASSWORDS[user] if text is None else text}\n")
-        path.chmod(0o600)
+        # In one move, since another may be about to read it.
+        write_atomically(path, f"{PASSWORDS[user] if text is None else text}\n".encode(), 0o600)
         return str(path)
 
 
 def mosquitto(folder: Path, durable: bool = True, more: str = "") -> Mosquitto:
-    """A broker, not yet started. `durable`: writes everything down at every message, and is killed without loss.
+    """A broker, not yet started. `durable`: it writes down what changed, a moment after it has taken it.
 
-    `more`: lines of its configuration.
+    What it takes it passes on at once to whoever listens, before it says that it has it: so nothing is lost when it
+    is killed while somebody listens. `more`: lines of its configuration.
     """
     install()
     for user, password in PASSWORDS.items():
@@ -117,11 +121,7 @@ def mosquitto(folder: Path, durable: bool = True, more: str = "") -> Mosquitto:
         subprocess.run(["mosquitto_passwd", *create, "-b", folder / "passwords", user, password], check=True)
     (folder / "acl").write_text(_ACL)
     certificates(folder)
-    ports = []
-    for _ in range(3):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
+    ports = [free_port() for _ in range(3)]
     (folder / "conf").write_text(f"{more}\n" + (_DURABLE * durable + _CONFIG).format(folder, *ports))
     return Mosquitto(folder, *ports)
 
@@ -174,8 +174,28 @@ def feed(
     """`gander publish`, the process; `more`: of its environment."""
     settings = ("mqtt.user=dev", f"mqtt.password_file={json.dumps(password_file)}", f"node.name={node}")
     arguments = [part for setting in settings for part in ("--set", setting)]
-    line = [sys.executable, "-m", "edge.cli_feed", "--mqtt", f"127.0.0.1:{port}", *arguments]
-    return subprocess.Popen(line, env=environment(state, **(more or {})), stderr=subprocess.DEVNULL)
+    return publish(state, more or {}, "--mqtt", f"127.0.0.1:{port}", *arguments)
+
+
+def publish(state: Path, more: Mapping[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+    """`gander publish`, the process; its words go to `log_of(state)`, and where its threads are when it is aborted."""
+    line = [sys.executable, "-m", "edge.cli_feed", *arguments]
+    with log_of(state).open("ab") as log:
+        return subprocess.Popen(line, env=environment(state, PYTHONFAULTHANDLER="1", **more), stderr=log)
+
+
+def log_of(state: Path) -> Path:
+    return state.with_name(f"{state.name}.log")
+
+
+def settled(process: subprocess.Popen[bytes], state: Path, done: Callable[[], object], seconds: float) -> None:
+    """Wait until it is done, or the process has ended; else fails with what the process said, and where it hangs."""
+    try:
+        until(lambda: process.poll() is not None or done(), seconds)
+    except AssertionError:
+        process.send_signal(signal.SIGABRT)
+        process.wait(30)
+        pytest.fail(f"neither ended nor done: {state}: {place(state)}\n{log_of(state).read_text()}")
 
 
 def ended(process: subprocess.Popen[bytes]) -> None:

@@ -7,6 +7,7 @@ written since, nothing, all of it, or any sectors of it survive, and of each fol
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("cut.c")
 SECTOR = 512
 _MEMORY = b"-shm"  # shared memory, which readers make as well, and nobody reads after a cut
+_HALF = re.compile(r"^\.(.+)\.\w{8}$")  # a file while `atomic` writes it
 _HEAD = struct.Struct("<IIIIQq")
 CREATE, WRITE, TRUNCATE, SYNC, RENAME, UNLINK, LINK, MKDIR, RMDIR = range(1, 10)
 
@@ -133,12 +135,18 @@ class Card:
         elif op.kind == MKDIR:
             folder.put(name, Folder())
         elif op.kind in (UNLINK, RMDIR):
+            self._forget(folder.now.get(name))
             folder.put(name, None)
         else:
             target, new = self._split(op.other)
+            self._forget(target.now.get(new))
             target.put(new, folder.now[name])
             if op.kind == RENAME:
                 folder.put(name, None)
+
+    def _forget(self, gone: File | Folder | None) -> None:
+        """The number of a file that has lost its name may be given to another, which a reader makes unrecorded."""
+        self._inodes = {inode: file for inode, file in self._inodes.items() if file is not gone}
 
     def _file(self, op: Op) -> File | None:
         """The open file of a change; by its name at first, then by its number, since names change."""
@@ -216,7 +224,7 @@ def written(ops: Sequence[Op], state: Path) -> dict[str, tuple[int, int]]:
     size, syncs = Counter[str](), Counter[str]()
     for op in ops:
         parts = Path(op.path.removesuffix(" (deleted)")).relative_to(state.resolve()).parts
-        name = parts[0] if parts else "(the folder itself)"
+        name = re.sub(_HALF, r"\1", parts[0]) if parts else "(the folder itself)"
         size[name] += len(op.data)
         syncs[name] += op.kind == SYNC
     return {name: (size[name], syncs[name]) for name in sorted(size | syncs)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,9 @@ import pytest
 
 from edge.control import ask
 from edge.errors import NotRunning
-from tests import stage
+from tests import mjpeg, stage
+from tests.lab import apt
+from tests.ports import free_port
 from tests.stage import Actor, clip, command, environment, gander
 
 pytestmark = [pytest.mark.lab, pytest.mark.alone]
@@ -29,11 +30,9 @@ HAS_RTSP = (SYSTEM_PYTHON, "-c", "import gi; gi.require_version('GstRtspServer',
 
 def install(present: Callable[[], bool], *packages: str) -> None:
     """Have them, or skip with the reason."""
-    if not present() and shutil.which("apt-get"):
-        wanted = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
-        subprocess.run(wanted, capture_output=True, check=False)
+    why = "" if present() else apt.install(*packages)
     if not present():
-        pytest.skip(f"not installed, and cannot be: apt-get install {' '.join(packages)}")
+        pytest.skip(f"{', '.join(packages)}: {why}")
 
 
 @dataclass
@@ -97,12 +96,6 @@ def watching(state: Path, *settings: str) -> Iterator[Watching]:
             daemon.wait()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     """With the colour model as champion."""
@@ -149,6 +142,15 @@ def test_a_restream_that_is_late_cut_frozen_and_restarted(restream: Server, stat
         watch.until(lambda camera: bool(kept(state, "action")))
     log = (state.parent / "log").read_text()
     assert log.count("\n") < 20, log
+
+
+def test_a_camera_that_sends_garbage(state: Path) -> None:
+    with mjpeg.camera() as camera, watching(state, f'camera.0.source="{camera.address}"') as watch:
+        first = watch.delivers()["reopened"]
+        camera.mode = "garbage"
+        watch.until(lambda camera: "sends what is no picture" in camera["trouble"])
+        camera.mode = "good"
+        assert watch.delivers()["reopened"] > first
 
 
 def kept(state: Path, type_: str) -> list[dict[str, Any]]:

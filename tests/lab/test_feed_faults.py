@@ -20,11 +20,11 @@ from pathlib import Path
 import pytest
 
 from edge.database import DELIVERIES
-from tests.lab.mosquitto import Mosquitto, arrived, broker, ear, ended, feed, here, place
+from tests.disk import fill
+from tests.lab.mosquitto import Mosquitto, arrived, broker, ear, ended, feed, here, place, publish, settled
 from tests.mqtt import Ear, until
 from tests.proxy import proxy
-from tests.scenarios.test_full_disk import fill, small
-from tests.stage import environment
+from tests.scenarios.test_full_disk import small
 from tests.yard import Yard, yard
 
 __all__ = ["broker", "ear", "here", "small"]
@@ -91,6 +91,12 @@ def busy(here: Yard, per_s: float) -> Iterator[None]:
         thread.join()
 
 
+def more(ear: Ear) -> None:
+    """Wait until events come."""
+    seen = len(arrived(ear))
+    until(lambda: len(arrived(ear)) > seen, LONG_S)
+
+
 def all_there(here: Yard, ear: Ear) -> None:
     """Wait for the last of all events, and for the word that it was taken."""
     last = here.visitor()
@@ -105,9 +111,8 @@ def test_three_days_offline(here: Yard, broker: Mosquitto, ear: Ear, tell: Say) 
             until(lambda: ear.last("yard/availability") == "offline")
             for number in range(1000):
                 here.visitor(age_s=72 * 3600 * (1 - number / 2000))
-        second = feed(
-            here.state, network.port, broker.password("dev")
-        )  # the machine was started again meanwhile, and still nobody there
+        # The machine was started again meanwhile, and still nobody there.
+        second = feed(here.state, network.port, broker.password("dev"))
         for number in range(1000, 2000):
             here.visitor(age_s=72 * 3600 * (1 - number / 2000))
         until(lambda: len(here.events()) == 2000, LONG_S)
@@ -123,21 +128,24 @@ def test_three_days_offline(here: Yard, broker: Mosquitto, ear: Ear, tell: Say) 
 
 
 def test_a_broker_killed_twenty_times(here: Yard, broker: Mosquitto, ear: Ear, tell: Say) -> None:
+    """While the ear listens, since mosquitto says that it has a message before it has written it down."""
     rng = random.Random(6)
     with publisher(here, broker, ear):
         until(lambda: place(here.state) is not None)  # it tells what comes from now on
-    with busy(here, 100.0):
+    with busy(here, 100.0), proxy(broker.port) as network:
         for _ in range(10):  # lives of the publisher, since it comes back ever more slowly
-            with publisher(here, broker, ear):
+            with publisher(here, broker, ear, network.port):
                 for _ in range(2):
-                    seen = len(arrived(ear))
-                    until(lambda seen=seen: len(arrived(ear)) > seen, LONG_S)  # type: ignore[misc]
+                    more(ear)
                     time.sleep(rng.uniform(0.0, 0.2))
                     broker.kill()
+                    network.cut(stay=True)
                     time.sleep(rng.uniform(0.0, 0.2))
+                    subscribed = ear.subscribed
                     broker.start()
-                seen = len(arrived(ear))
-                until(lambda seen=seen: len(arrived(ear)) > seen, LONG_S)  # type: ignore[misc]
+                    until(lambda: ear.subscribed > subscribed, LONG_S)  # noqa: B023
+                    network.mend()
+                more(ear)
     with publisher(here, broker, ear):
         all_there(here, ear)
     tell("broker killed 20 times (`kill -9`) under 100 events a second", here.events(), received(ear))
@@ -151,8 +159,7 @@ def test_a_network_frozen_and_cut(here: Yard, broker: Mosquitto, ear: Ear, tell:
         for life in (("cut", "freeze"), ("freeze", "cut"), ("cut", "cut", "cut"), ("cut", "cut", "cut")):
             with publisher(here, broker, ear, network.port):
                 for fault in life:
-                    seen = len(arrived(ear))
-                    until(lambda seen=seen: len(arrived(ear)) > seen, LONG_S)  # type: ignore[misc]
+                    more(ear)
                     time.sleep(rng.uniform(0.0, 0.3))
                     if fault == "cut":
                         network.cut()
@@ -160,8 +167,7 @@ def test_a_network_frozen_and_cut(here: Yard, broker: Mosquitto, ear: Ear, tell:
                         network.freeze()
                         time.sleep(rng.uniform(1.0, 12.0))  # it notices after 10 s
                         network.mend()
-                seen = len(arrived(ear))
-                until(lambda seen=seen: len(arrived(ear)) > seen, LONG_S)  # type: ignore[misc]
+                more(ear)
     with publisher(here, broker, ear):
         all_there(here, ear)
     tell("network frozen twice, cut 8 times, at random", here.events(), received(ear))
@@ -186,9 +192,8 @@ def test_a_disk_too_full_to_keep_the_place(here: Yard, broker: Mosquitto, ear: E
         for _ in range(400):
             here.visitor()
         time.sleep(5.0)
-        assert len(received(ear)) < 20 + 3 * 100, (
-            "without a place kept, no more than a batch is sent, and not again and again"
-        )
+        # Without a place kept, no more than a batch is sent, and not again and again.
+        assert len(received(ear)) < 20 + 3 * 100
         ballast.unlink()
         all_there(here, ear)
     tell("disk full, so that no place is kept, then freed", here.events(), received(ear))
@@ -202,16 +207,8 @@ def lines(path: Path) -> list[str]:
 
 def filing(state: Path, out: Path, **more: str) -> subprocess.Popen[bytes]:
     """`gander publish` into a file."""
-    line = [
-        sys.executable,
-        "-m",
-        "edge.cli_feed",
-        "--set",
-        f"jsonl.path={json.dumps(str(out))}",
-        "--set",
-        "jsonl.max_mb=1",
-    ]
-    return subprocess.Popen(line, env=environment(state, **more), stderr=subprocess.DEVNULL)
+    settings = ("--set", f"jsonl.path={json.dumps(str(out))}", "--set", "jsonl.max_mb=1")
+    return publish(state, more, *settings)
 
 
 def test_a_disk_too_full_for_the_file(here: Yard, tell: Say, small: Path) -> None:
@@ -265,13 +262,13 @@ def die_everywhere(
         state = Path(shutil.copytree(template, template.with_name(f"n{number}")))
         counted = state / "counted"
         doomed = begin(state, killing | {"KILL_AT": str(number), "KILL_COUNTED": str(counted)})
-        until(lambda: doomed.poll() is not None or place(state) == sent[-1], LONG_S)
+        settled(doomed, state, lambda: place(state) == sent[-1], LONG_S)
         doomed.terminate()
         died = doomed.wait(60)
         assert died in (0, -9)
         if place(state) != sent[-1]:
             second = begin(state, {})
-            until(lambda: place(state) == sent[-1], LONG_S)
+            settled(second, state, lambda: place(state) == sent[-1], LONG_S)
             ended(second)
         return int(counted.read_text()) if not number else int(died == -9), state
 

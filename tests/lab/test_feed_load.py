@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ ALONE = [pytest.mark.lab, pytest.mark.alone, pytest.mark.timeout(600)]
 pytestmark = [*ALONE, pytest.mark.parametrize("broker", [False], indirect=True)]
 LONG_S = 240
 EVENTS = 10_000
-TURNS = 4
+TURNS = 2
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def test_ten_thousand_events_after_three_days(
     assert ear.events() == []
     assert ear.events("yard/event/late") == waiting, "once each, in order"
     visitors = [message.at for message in ear.of("yard/visitor/last")]
-    assert all(after - before > 0.1 for before, after in pairwise(visitors)), "state is not told for each"
+    assert len(visitors) < took_s / 0.25 + 4, "state is not told for each"
     assert json.loads(ear.last("yard/status") or "")["v"] == 1
 
 

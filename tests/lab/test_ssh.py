@@ -17,6 +17,8 @@ import pytest
 from edge.errors import GanderError, Refused
 from tests import stage
 from tests.edge.test_export import Shelf
+from tests.lab import apt
+from tests.ports import free_port
 from tests.stage import gander
 from training.appliance import Appliance
 from training.harvest import LABELLED, from_appliance
@@ -27,13 +29,9 @@ pytestmark = pytest.mark.lab
 
 def sshd() -> str:
     """The server's path; installed where that is possible."""
-    if shutil.which("sshd", path="/usr/sbin") is None and shutil.which("apt-get"):
-        install = ["apt-get", "install", "-y", "openssh-server", "openssh-client"]
-        subprocess.run(install, capture_output=True, check=False)
-    found = shutil.which("sshd", path="/usr/sbin")
-    if found is None:
-        pytest.skip("sshd is not installed, and cannot be: apt-get install openssh-server")
-    return found
+    if not shutil.which("sshd", path="/usr/sbin") and (why := apt.install("openssh-server", "openssh-client")):
+        pytest.skip(f"sshd: {why}")
+    return str(shutil.which("sshd", path="/usr/sbin"))
 
 
 @pytest.fixture
@@ -45,8 +43,7 @@ def appliance(tmp_path: Path) -> Iterator[Appliance]:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
     if os.access("/run", os.W_OK):
         Path("/run/sshd").mkdir(exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     (folder / "config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/laptop.pub\n"
         f"PidFile {folder}/pid\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n"

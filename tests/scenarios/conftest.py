@@ -13,7 +13,8 @@ import pytest
 
 from tests import stage
 from tests.daemon import Daemon
-from tests.stage import Actor, clip, command, environment
+from tests.mjpeg import camera
+from tests.stage import FPS, Actor, Live, clip, command, environment
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,14 @@ def state(prepared: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def jay_at_3_s(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clip(tmp_path_factory.mktemp("clip") / "jay.avi", [Actor("red", 3.0, 12.0)], 40)
+
+
+@pytest.fixture
+def live() -> Iterator[Live]:
+    made = Live()
+    with camera(made.picture, FPS) as served:
+        made.address = served.address
+        yield made
 
 
 @pytest.fixture

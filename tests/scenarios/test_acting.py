@@ -32,6 +32,8 @@ class Yard:
         self._began = time.monotonic()
         self.show: Show = lamp
         self.jay: tuple[float, float] | None = None
+        self.stays = 0  # the jay, until it has met so many pulses
+        self.left = 0.0  # when it left last, seconds since 1970
         self.daemon: Daemon | None = None
 
     def pulses(self) -> list[Pulse]:
@@ -42,13 +44,15 @@ class Yard:
 
     def picture(self, number: int) -> bytes:
         now = time.monotonic() - self._began
-        seen = self._bare[number % len(self._bare)].copy()
+        seen, pulses = self._bare[number % len(self._bare)].copy(), self.pulses()
+        if self.jay and len(pulses) >= self.stays and now >= pulses[self.stays - 1][0] + 0.6:
+            self.jay, self.left = None, datetime.now(UTC).timestamp()
         if jay := self.jay:
             x, y = jay[0] + 0.02 * math.sin(4.0 * now), jay[1] + 0.01 * math.sin(7.0 * now)
             at = round(x * SIZE[0]), round(y * SIZE[1])
             for radius, colour in ((30, (110, 8, 8)), (18, (255, 70, 60)), (8, (110, 8, 8))):  # no two shades of grass
                 cv2.circle(seen, at, radius, colour, cv2.FILLED, cv2.LINE_AA)
-        seen = self.show(seen, now, self.pulses(), 1)
+        seen = self.show(seen, now, pulses, 1)
         return bytes(cv2.imencode(".jpg", np.asarray(seen[:, :, ::-1]))[1].tobytes())
 
 
@@ -61,12 +65,10 @@ def yard() -> Iterator[tuple[Yard, MjpegCamera]]:
 
 def _round(daemon: Daemon, yard: Yard, actions: int) -> float:
     """A jay comes, is acted on so often, and leaves in the last pulse. Returns when it left, seconds since 1970."""
-    before = len(daemon.pulses())
+    yard.stays = len(daemon.pulses()) + actions
     yard.jay = (0.4, 0.7)
-    daemon.wait(lambda: len(daemon.pulses()) == before + actions)
-    time.sleep(0.6)
-    yard.jay = None
-    return datetime.now(UTC).timestamp()
+    daemon.wait(lambda: yard.jay is None)
+    return yard.left
 
 
 def _acted(daemon: Daemon) -> int:

@@ -18,48 +18,49 @@ from edge.control import ask
 from edge.errors import GanderError
 from edge.journal import EVENTS, Journal, events_after, reader
 from edge.media import Media
+from edge.reserve import missing
 from edge.values import Box, Event, Frame, Visit
+from tests.disk import disk, fill, mount
 from tests.stage import Actor, bundle, clip, command, environment, gander
-
-
-def mount(place: Path, options: str) -> None:
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.strip()}")
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """Two megabytes of tmpfs."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount(place, "size=2m")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
-def fill(folder: Path) -> Path:
-    path = folder / "ballast"
-    with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return path
+    with disk(tmp_path / "small", "size=2m") as place:
+        yield place
 
 
 def test_a_full_state_directory_is_refused_in_one_line(small: Path, tmp_path: Path) -> None:
     path = bundle(small, tmp_path / "made")
     fill(small)
     answer = gander("watch", "--set", f"models.champion='{path}'", "--for", "5", state=small)
-    assert answer.status == 2
+    assert answer.status == 1
     assert len(answer.err.strip().splitlines()) == 1
     assert str(small) in answer.err
 
 
-@pytest.mark.parametrize("min_free", [0.0, 0.15])
+def test_a_disk_that_was_filled_while_nothing_ran_is_watched_from_again(small: Path, tmp_path: Path) -> None:
+    """A clean end takes away the files beside the databases, which the next start needs room for."""
+    path = bundle(small, tmp_path / "made")
+    film = clip(tmp_path / "jay.avi", [Actor("red", 2.0, 12.0)], 25)
+    arguments = ("--source", film, "--set", f"models.champion='{path}'", "--set", "policy.initial_mode=armed")
+    assert gander("prune", state=small).status == 0
+    assert not missing(small)
+    ballast = fill(small)
+    with subprocess.Popen(command("watch", *arguments), env=environment(small)) as daemon:
+        try:
+            wait(lambda: len(actions(small)) > 0)
+            ballast.unlink()
+            ask(small, "prune")
+            assert not missing(small)
+            daemon.send_signal(signal.SIGTERM)
+            assert daemon.wait(30) == 0
+        finally:
+            daemon.kill()
+
+
+@pytest.mark.parametrize("min_free", [pytest.param(0.0, marks=pytest.mark.lab), 0.15])
 def test_a_disk_that_fills_up_costs_pictures_and_no_event(small: Path, tmp_path: Path, min_free: float) -> None:
     path = bundle(small, tmp_path / "made")
     film = clip(tmp_path / "jay.avi", [Actor("red", at, at + 2.0) for at in (4.0, 10.0, 16.0, 24.0, 34.0)], 45)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Daemon
-from tests.stage import Actor, clip, gander
+from tests.stage import Actor, Live, clip, gander
 
 
 @pytest.fixture(scope="session")
@@ -57,24 +57,28 @@ def test_an_export_is_what_training_reads(kept: Path, tmp_path: Path) -> None:
 
 
 def test_a_backup_beside_a_running_watch_is_restored_and_runs(
-    start: Callable[..., Daemon], state: Path, tmp_path: Path
+    start: Callable[..., Daemon], state: Path, tmp_path: Path, live: Live
 ) -> None:
-    daemon = start()
-    daemon.wait(daemon.running)
+    daemon = start(*live.settings, film=None)
+    daemon.wait(daemon.watching)
+    live.comes("red", 9)
     daemon.wait_on()
     daemon.wait(lambda: bool(daemon.events("action")))
     assert gander("label", "last", "jay", state=state).status == 0
     secret, used = tmp_path / "camera", tmp_path / "coop.toml"
     secret.write_text("hen:word")
-    used.write_text(f"[node]\nname = 'coop'\n[[camera]]\ncredentials = '{secret}'\n")
+    trusted = f"['{tmp_path / 'laptop.pub'}', '{state / 'keys' / 'desk.pub'}']"
+    settings = f"[models]\nchampion = 'jays'\nstandby = '/far/small.gander'\ntrusted_keys = {trusted}\n"
+    used.write_text(f"[node]\nname = 'coop'\n{settings}[[camera]]\ncredentials = '{secret}'\n")
     made = gander("backup", tmp_path / "gander.tar", "--all", "--config", used, state=state)
     assert made.status == 0, made.err
     assert "private key" in made.out
     assert f"passwords are not in it: keep a copy of {secret}" in made.out
+    assert f"not in it either: keep a copy of {tmp_path / 'laptop.pub'}, /far/small.gander yourself" in made.out
     exported = gander("export", tmp_path / "out", state=state)
     assert exported.status == 0, exported.err
     refused = gander("restore", tmp_path / "gander.tar", "--force", state=state)
-    assert (refused.status, "at work" in refused.err) == (2, True)
+    assert (refused.status, "at work" in refused.err) == (1, True)
     assert daemon.process.poll() is None
     assert daemon.running()
 

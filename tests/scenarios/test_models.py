@@ -12,7 +12,7 @@ import pytest
 
 from edge.config import LabelsConfig
 from tests.daemon import Daemon
-from tests.stage import Actor, Answer, bundle, clip, gander
+from tests.stage import Actor, Answer, Live, bundle, clip, gander
 
 FOREIGN = ("rot", "gruen", "blau")
 WORDS = LabelsConfig(threat=["rot"], resident=["gruen"], person=["blau"])
@@ -33,10 +33,6 @@ def workers(daemon: Daemon) -> list[int]:
     return sorted(int(p) for p, parent, what in rows if int(parent) == daemon.process.pid and "model_worker" in what)
 
 
-def loaded(daemon: Daemon) -> bool:
-    return daemon.running() and all(model["ready"] for model in daemon.status()["models"])
-
-
 def test_the_champion_is_trusted_while_it_answers(start: Callable[..., Daemon], standby: str) -> None:
     daemon = start(standby)
     daemon.wait(lambda: bool(daemon.events("action")))
@@ -48,10 +44,11 @@ def test_the_champion_is_trusted_while_it_answers(start: Callable[..., Daemon], 
     assert fates["standby"]["answered"] > 0, "its answers are kept too, though nobody waited for them"
 
 
-def test_the_standby_acts_while_the_champion_hangs(start: Callable[..., Daemon], standby: str) -> None:
-    daemon = start(standby, "models.deadline_ms=200")
-    daemon.wait(lambda: loaded(daemon))
+def test_the_standby_acts_while_the_champion_hangs(start: Callable[..., Daemon], standby: str, live: Live) -> None:
+    daemon = start(standby, "models.deadline_ms=200", *live.settings, film=None)
+    daemon.wait(daemon.watching)
     os.kill(workers(daemon)[0], signal.SIGSTOP)
+    live.comes("red", 30)
     daemon.wait(lambda: bool(daemon.events("action")))
     action = daemon.events("action")[0]
     assert (action["model"]["name"], action["model"]["role"]) == ("farben", "standby")
@@ -60,15 +57,16 @@ def test_the_standby_acts_while_the_champion_hangs(start: Callable[..., Daemon],
     daemon.wait(lambda: daemon.status()["models"][0]["starts"] == 2)
 
 
-def test_without_any_model_nothing_fires_and_it_heals(start: Callable[..., Daemon], standby: str) -> None:
-    daemon = start(standby, "models.deadline_ms=200")
-    daemon.wait(lambda: loaded(daemon))
+def test_without_any_model_nothing_fires_and_it_heals(start: Callable[..., Daemon], standby: str, live: Live) -> None:
+    daemon = start(standby, "models.deadline_ms=200", *live.settings, film=None)
+    daemon.wait(daemon.watching)
     for pid in workers(daemon):
         os.kill(pid, signal.SIGSTOP)
+    live.comes("red", 35)
     daemon.wait(lambda: any(e["reason"] == "no_verdict" for e in daemon.events("suppressed")))
     assert not daemon.events("action")
     daemon.wait(lambda: bool(daemon.events("action")))
-    assert [model["starts"] for model in daemon.status()["models"]] == [2, 2]
+    daemon.wait(lambda: [model["starts"] for model in daemon.status()["models"]] == [2, 2])
 
 
 def test_a_standby_that_knows_no_threat_is_refused(state: Path, tmp_path: Path) -> None:

@@ -16,10 +16,12 @@ import pytest
 
 from edge import keys
 from edge.bundle import read, write
+from edge.check import check
 from edge.config import LabelsConfig
+from edge.config_file import load
 from edge.control import SOCKET, ask, me
 from edge.errors import GanderError
-from edge.journal import EVENTS
+from edge.journal import EVENTS, events_after, reader
 from tests.stage import Actor, bundle, clip, command, environment, gander
 
 VISITS = [Actor("red", start, start + 4.0) for start in (2.0, 20.0, 40.0, 60.0)]
@@ -63,6 +65,12 @@ def events_of(state: Path, type_: str) -> list[dict[str, object]]:
         return [json.loads(row[0]) for row in connection.execute("SELECT json FROM event WHERE type = ?", (type_,))]
 
 
+def ids(state: Path) -> list[str]:
+    """Of all the events, in order."""
+    with reader(state / EVENTS) as connection:
+        return [body["id"] for _, body in events_after(connection, 0)]
+
+
 def test_the_owner_talks_to_the_running_daemon(daemon: subprocess.Popen[str], state: Path) -> None:
     status = gander("status", "--json", state=state).summary
     assert (status["mode"], status["model"], status["controller_ready"]) == ("observe", "colours", True)
@@ -90,11 +98,16 @@ def test_observe_only_says_what_it_would_have_done(daemon: subprocess.Popen[str]
 
 
 def test_following_the_events(daemon: subprocess.Popen[str], state: Path) -> None:
+    before = len(ids(state))
     follower = subprocess.Popen(
         command("events", "--follow", "-n", "0", "--json"), env=environment(state), stdout=subprocess.PIPE, text=True
     )
     assert follower.stdout
-    assert json.loads(follower.stdout.readline())["type"] == "visit_started"
+    heard = [json.loads(follower.stdout.readline())["id"] for _ in range(3)]
+    told = ids(state)
+    first = told.index(heard[0])
+    assert first >= before, "nothing of before"
+    assert told[first : first + 3] == heard, "and nothing is left out"
     follower.send_signal(signal.SIGINT)
     follower.communicate(timeout=10)
     assert follower.returncode == 0
@@ -115,7 +128,7 @@ def test_a_stop_leaves_everything_written_and_no_process(daemon: subprocess.Pope
 
 def test_two_daemons_on_one_state_directory(daemon: subprocess.Popen[str], state: Path) -> None:
     second = gander("watch", "--for", "5", state=state)
-    assert second.status == 2
+    assert second.status == 1
     assert "another gander is at work there" in second.err
     assert answers(state), "the first goes on"
 
@@ -144,7 +157,7 @@ def test_commands_without_a_daemon_are_kept_by_the_same_code(state: Path) -> Non
 
 
 def test_run_shows_the_story_as_lines_or_as_json(tmp_path: Path, state: Path) -> None:
-    path = clip(tmp_path / "jay.avi", [Actor("red", 3.0, 5.0)], 9)
+    path = clip(tmp_path / "jay.avi", [Actor("red", 3.0, 9.0)], 10)  # it stays until all is loaded
     options = ("--source", path, "--set", "policy.initial_mode=armed")
     lines = gander("run", *options, state=state).out.splitlines()
     assert any("the light fired" in line for line in lines), lines
@@ -160,7 +173,7 @@ def test_run_says_why_it_cannot(tmp_path: Path, state: Path) -> None:
 
 
 def test_run_saves_a_picture(tmp_path: Path, state: Path) -> None:
-    path = clip(tmp_path / "jay.avi", [Actor("red", 2.0, 4.0)], 6)
+    path = clip(tmp_path / "jay.avi", [Actor("red", 2.0, 7.0)], 8)
     picture = tmp_path / "run.svg"
     answer = gander("run", "--source", path, "--picture", picture, state=state)
     assert answer.status == 0, answer.err
@@ -188,6 +201,14 @@ def test_check_says_what_the_evaluation_proposes_and_nothing_applies_it(state: P
     assert "cost_false" not in answer.out, "what is as proposed needs no word"
     settled = ("--set", f"models.champion='{path}'", "--set", "evidence.cost_miss=2.5")
     assert "proposes" not in gander("check", *settled, state=state).out
+
+
+def test_check_warns_of_an_hour_that_is_spent_before_the_quota(state: Path) -> None:
+    def told(*more: str) -> str:
+        return "\n".join(check(load(None, ["deterrent.0.count=1", "deterrent.0.on_ms=5000", *more]), state))
+
+    assert "the controller refuses light after 12 pulses in an hour, policy.per_hour = 20" in told()
+    assert "refuses" not in told("deterrent.0.hour_s=100")
 
 
 def test_check_warns_of_a_model_that_cannot_see_people(state: Path, tmp_path: Path) -> None:

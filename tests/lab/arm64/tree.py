@@ -19,6 +19,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab import apt
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 CODE = ("edge", "firmware", "training", "pyproject.toml", "README.md", "LICENSE", "requirements.txt")
@@ -245,13 +247,8 @@ def emulator() -> str:
 def _install(program: str, package: str) -> None:
     if shutil.which(program, path=_PATH):
         return
-    if not shutil.which("apt-get"):
-        raise NotHere(f"there is no {program}, and no apt-get to install it with")
-    try:
-        _do("apt-get", "update", "--quiet=2")
-        _do("apt-get", "install", "--yes", "--quiet=2", package)
-    except AssertionError as error:
-        raise NotHere(f"there is no {program}, and it cannot be installed: {error}") from None
+    if why := apt.install(package):
+        raise NotHere(f"{program}: {why}")
 
 
 def _system(tree: Tree) -> None:

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.lab.container.tree import NotHere, Parts
+from tests.lab.container.tree import NotHere
 
 LONG_S = 300.0  # a busy machine; every wait is for a condition
+# systemd inside counts all that is in its control group as its own: two machines in one would end each other's.
+_APART = 'for group in $1; do mkdir -p "$group" && echo $$ >"$group/cgroup.procs"; done; shift; exec "$@"'
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Machine:
-    """`layer`: an empty folder. Raises `NotHere` where none can be booted."""
+    """`layer`: an empty folder; `sees`: the host's folders, read-only, by their path inside. Raises `NotHere`."""
 
-    def __init__(self, parts: Parts, layer: Path) -> None:
-        self._layer, self._wheels = layer, parts.wheels
+    def __init__(self, tree: Path, layer: Path, sees: Mapping[str, Path]) -> None:
+        self._layer, self._sees = layer, sees
         self.root = layer / "root"
         self._console = layer / "console"
         self._nspawn: subprocess.Popen[bytes] | None = None
         self.leader = 0
-        self._mount(parts.tree)
+        self._groups = _groups(f"gander-lab-{os.getpid()}")
+        self._mount(tree)
 
     def _mount(self, tree: Path) -> None:
         # In memory: what is below may be an overlay itself, as in many containers, and then could not be the upper one.
@@ -36,9 +40,10 @@ class Machine:
 
     def boot(self) -> None:
         """Start it and wait until all that begins at boot has begun."""
-        command = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--private-network"]
+        command = ["sh", "-c", _APART, "sh", " ".join(self._groups)]
+        command += ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--private-network"]
         command += [f"--machine=gander-lab-{os.getpid()}", f"--directory={self.root}"]
-        command += [f"--bind-ro={self._wheels}:/wheels"]
+        command += [f"--bind-ro={folder}:{inside}" for inside, folder in self._sees.items()]
         with self._console.open("ab") as console:
             self._nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
         try:
@@ -52,7 +57,7 @@ class Machine:
         assert self._nspawn.poll() is None, "systemd-nspawn ended"
         pid = self._nspawn.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        self.leader = int(children[0]) if children else 0
+        self.leader = next((int(child) for child in children if _is_init(child)), 0)
         return bool(self.leader) and self.run("true", check=False).returncode == 0
 
     def _booted(self) -> bool:
@@ -88,8 +93,12 @@ class Machine:
             time.sleep(0.2)
 
     def reboot(self) -> None:
-        """As by its owner; what nspawn itself cannot begin again with `--register=no` is begun anew."""
+        """As by its owner."""
         self.run("systemctl", "--no-block", "reboot")
+        self.rebooted()
+
+    def rebooted(self) -> None:
+        """Wait for a reboot; what nspawn itself cannot begin again with `--register=no` is begun anew."""
         assert self._nspawn
         self._nspawn.wait(LONG_S)
         self.boot()
@@ -103,6 +112,30 @@ class Machine:
                 os.kill(self.leader, signal.SIGKILL)
                 self._nspawn.wait(60)
         subprocess.run(["umount", "--lazy", self.root, self._layer], check=False)
+        for group in self._groups:
+            subprocess.run(["find", group, "-depth", "-type", "d", "-delete"], capture_output=True, check=False)
+
+
+def _is_init(pid: str) -> bool:
+    """Whether it is process 1 of a machine; what prepares one comes and goes before it."""
+    try:
+        numbers = re.findall(r"^NSpid:\s+(.*)$", Path(f"/proc/{pid}/status").read_text(), re.M)[0].split()
+    except (OSError, IndexError):
+        return False
+    return len(numbers) > 1 and numbers[-1] == "1"
+
+
+def _groups(name: str) -> list[str]:
+    """A group of this name below the one this process is in, where systemd keeps its own: version 1, 2, or both."""
+    found = []
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, kind, path = line.split(":", 2)
+        for top in {"": ("unified/", ""), "name=systemd": ("systemd/",)}.get(kind, ()):
+            folder = Path(f"/sys/fs/cgroup/{top}{path.lstrip('/')}")
+            if (folder / "cgroup.procs").exists():
+                found.append(str(folder / name))
+                break
+    return found
 
 
 def _mount(kind: str, where: Path, options: str) -> None:

@@ -10,6 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab import apt
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 SUITE = os.environ.get("GANDER_LAB_SUITE", "bookworm")  # or trixie
 _PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates,sudo,openssh-server,procps,iproute2"
@@ -31,9 +33,7 @@ class Parts:
 
 def built(cache: Path) -> Parts:
     """Both, from the cache or made now. Raises `NotHere`."""
-    if os.geteuid() != 0:
-        raise NotHere("systemd-nspawn needs root: sudo make lab ARGS='-k install'")
-    _tools()
+    tools()
     folder = cache / "container"
     folder.mkdir(exist_ok=True)
     tree = folder / f"{SUITE}-{_digest(_PACKAGES.encode())}"
@@ -51,14 +51,13 @@ def _digest(recipe: bytes) -> str:
     return hashlib.sha256(recipe).hexdigest()[:8]
 
 
-def _tools() -> None:
+def tools() -> None:
+    """What a machine is booted with, installed where it is missing. Raises `NotHere`."""
+    if os.geteuid() != 0:
+        raise NotHere("systemd-nspawn needs root: sudo make lab ARGS='-k test_install'")
     missing = [package for tool, package in _TOOLS.items() if shutil.which(tool) is None]
-    if missing and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "update", "-qq"], capture_output=True, check=False)
-        subprocess.run(["apt-get", "install", "-y", "-qq", *missing], capture_output=True, check=False)
-    missing = [package for tool, package in _TOOLS.items() if shutil.which(tool) is None]
-    if missing:
-        raise NotHere(f"{', '.join(missing)}: not installed, and cannot be: apt-get install {' '.join(missing)}")
+    if missing and (why := apt.install(*missing)):
+        raise NotHere(f"{', '.join(missing)}: {why}")
 
 
 def _debootstrap(tree: Path) -> None:
@@ -90,7 +89,9 @@ def _download(tree: Path, wheels: Path) -> None:
     try:
         _run("chroot", tree, "python3", "-m", "venv", "/tmp/lab/venv")
         pip = ("/tmp/lab/venv/bin/pip", "download", "-q", "--only-binary", ":all:")
-        _run("chroot", tree, *pip, "-r", "/tmp/lab/requirements.txt", "-d", "/tmp/lab/wheels")
+        subprocess.run(
+            ["chroot", tree, *pip, "-r", "/tmp/lab/requirements.txt", "-d", "/tmp/lab/wheels"], check=True
+        )  # a pin that has no wheel for it is a fault of ours, no reason to skip
         shutil.copytree(made / "wheels", building)
     finally:
         shutil.rmtree(made)

@@ -81,6 +81,11 @@ def fault(mark: Mark, wish: dict[str, Any]) -> None:
     ready = host.wait("ready", 60.0)
     fired = host.wait("fired", 30.0) if wish["fires"] else {}
     say("fired", **fired)
+    if wish["fires"] and fired.get("result") != "on":  # not answered in time: once more
+        host.wait("done", 30.0)
+        host.end()
+        say("missed")
+        return
     command = _command(ready.get("guard", 0))
     if wish["strikes"]:
         time.sleep(_STRIKE_AFTER_S)

@@ -36,7 +36,6 @@ class Life:
 
     machine: Machine
     up: dict[str, Any] = field(default_factory=dict)
-    up_again: dict[str, Any] = field(default_factory=dict)  # after the reboot
     moments: list[Moment] = field(default_factory=list)
     units: dict[str, dict[str, str]] = field(default_factory=dict)  # after each moment, how systemd had the daemon
     status: dict[str, Any] = field(default_factory=dict)  # the daemon's own, before it was armed
@@ -68,7 +67,7 @@ def lived(card: Card, archive: Path) -> Life:
         try:
             _observe(life)
             _armed(life)
-            _rebooted(life)
+            _back(life)
         except AssertionError as error:
             said = machine.log.read_text(errors="replace")[-4000:]
             raise AssertionError(f"{error}, after {life.moments[-1].name!r}; the guest's last words:\n{said}") from None
@@ -78,7 +77,7 @@ def lived(card: Card, archive: Path) -> Life:
 
 
 def _observe(life: Life) -> None:
-    """Nothing is armed: boot, pictures, a threat in view, the daemon killed and started again."""
+    """Nothing is armed: boot, pictures, a threat in view."""
     machine = life.machine
     _told(life, "power on")
     life.up = machine.wait("up", _UP_S)
@@ -86,10 +85,6 @@ def _observe(life: Life) -> None:
     _ready(life, "daemon ready", 0)
     _until(lambda: ["suppressed", "observe"] in _do(machine, "events").get("events", []), _THREAT_S)
     _told(life, "threat in view")
-    first = _pid(life, "daemon ready")
-    _do(machine, "kill", daemon=first, all_=False)
-    _told(life, "daemon killed")
-    _ready(life, "daemon ready again", first)
     life.status = _do(machine, "ask", verb="status")["answer"]
     life.reasons = _do(machine, "events")["events"]
 
@@ -104,21 +99,17 @@ def _armed(life: Life) -> None:
     life.answers["maintenance"] = _do(machine, "ask", verb="mode", mode="maintenance")
     _told(life, "test fire")
     _until(lambda: _fired(life), _ANSWER_S)  # again while the channel rests
-    life.killed = _do(machine, "kill", daemon=_pid(life, "daemon ready again"), all_=True)
+    life.killed = _do(machine, "kill", daemon=_pid(life, "daemon ready"))
     marks = changes(machine.trace.read(), MARK)
     life.moments.append(Moment("all killed", marks[-1].at))
-    _until(lambda: _level(machine) is not Level.HIGH, _ANSWER_S)
+    _until(lambda: _level(machine) is Level.FREE, _ANSWER_S)  # first driven low, then let go
     _told(life, "off")
 
 
-def _rebooted(life: Life) -> None:
-    """No longer armed: through the reboot until the next daemon's guard holds the pin."""
-    machine = life.machine
-    machine.wish("run", command=["systemctl", "reboot"])
-    life.up_again = machine.wait("up", _UP_S)
-    _told(life, "rebooted")
-    _until(lambda: _level(machine) is Level.LOW, _READY_S)
-    _told(life, "held low again")
+def _back(life: Life) -> None:
+    """No longer armed: systemd starts the daemon again, and its guard holds the pin."""
+    _ready(life, "daemon ready again", _pid(life, "daemon ready"))
+    life.answers["back"] = _do(life.machine, "ask", verb="status")["answer"]
 
 
 def _fired(life: Life) -> bool:

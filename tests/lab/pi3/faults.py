@@ -18,8 +18,9 @@ log = logging.getLogger(__name__)
 
 MARK = 27
 PULSE_S = 5.0
-_UP_S = 240.0
+_UP_S = 600.0
 _SCENARIO_S = 180.0
+_TRIES = 3
 _LONG = {"on_ms": int(PULSE_S * 1000), "count": 1}
 # Another pin, so that "off" of one kind of relay is not "on" of the other before its scenario begins.
 _LOW = _LONG | {"active_high": False, "pin": 18}
@@ -142,14 +143,18 @@ def _calibrate(habit: Habit) -> None:
 
 
 def _play(machine: Machine, scenario: Scenario, until: str) -> Seen:
-    log.info("%s", scenario.name)
-    begin = time.time()
     wish = {key: value for key, value in vars(scenario).items() if key != "name"}
-    machine.wish("bare" if scenario.bare else "fault", **wish)
+    for _ in range(_TRIES):  # a busy emulator may bring an order too late
+        log.info("%s", scenario.name)
+        begin = time.time()
+        machine.wish("bare" if scenario.bare else "fault", **wish)
+        told = {} if scenario.bare else machine.wait("fired", _SCENARIO_S)
+        if not scenario.fires or told.get("result") == "on":
+            break
+        machine.wait("missed", _SCENARIO_S)
     if until:
-        told = machine.wait(until, _SCENARIO_S)
+        told = machine.wait(until, _UP_S)
     else:  # who has crashed says nothing; the record goes on
-        told = machine.wait("fired", _SCENARIO_S)
         time.sleep(1.0 + _PAST_THE_PULSE_S)
     return _seen(machine, begin, time.time(), scenario.deterrent, told)
 
@@ -194,11 +199,14 @@ def _note(habit: Habit) -> str:
     return (
         f"{board}, Linux {kernel}, persist_gpio_outputs={persist}: every write to the pins' registers, stamped in "
         f"microseconds, and {len(habit.machine.samples)} looks at the pin by the monitor; the guest's clock and ours "
-        f"differ by {drift_ms(habit):.2f} ms at most in {habit.clocks[-1][0] - habit.clocks[0][0]:.1f} s"
+        f"come apart by {drift_ms(habit):.2f} ms in {habit.clocks[-1][0] - habit.clocks[0][0]:.1f} s"
     )
 
 
 def drift_ms(habit: Habit) -> float:
-    """How far intervals of the guest's clock and the host's are apart at most: what a moment is worth."""
+    """How far the guest's clock moves against the host's from the first marks to the last.
+
+    The guest reads its clock after the mark, be it ever so late: of three offsets the largest is the nearest.
+    """
     offsets = [host - guest for guest, host in habit.clocks]
-    return (max(offsets) - min(offsets)) * 1000
+    return (max(offsets[-3:]) - max(offsets[:3])) * 1000

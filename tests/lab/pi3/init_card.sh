@@ -18,17 +18,14 @@ for part in edge firmware; do
     mount -t tmpfs "$part" "/card$site/$part"
     cp -a "/checkout$site/$part/." "/card$site/$part/"
 done
-if [ ! -e /card/opt/lab ]; then
-    cp -a /checkout/etc/. /card/etc/
-    cp -a /checkout/opt/lab /card/opt/
-    # root:gander
-    chown 0:990 /card/etc/gander /card/etc/gander/*
-    chmod 750 /card/etc/gander
-    chmod 640 /card/etc/gander/*.*
-    chmod -R go= /card/etc/gander/secrets
-    rm -rf /card/usr/lib/systemd/system/*.target.wants /card/usr/lib/systemd/system-generators
-    sync
-fi
+cp -a /checkout/etc/. /card/etc/
+cp -a /checkout/opt/lab /card/opt/
+# root:gander
+chown 0:990 /card/etc/gander /card/etc/gander/*
+chmod 750 /card/etc/gander
+chmod 640 /card/etc/gander/*.*
+chmod -R go= /card/etc/gander/secrets
+rm -rf /card/usr/lib/systemd/system/*.target.wants /card/usr/lib/systemd/system-generators
 for folder in dev proc sys; do
     mount -o move "/$folder" "/card/$folder"
 done

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab import apt
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 PYTHON = "python3.11"
@@ -108,13 +110,8 @@ def _install() -> None:
     missing = sorted({package for tool, package in NEEDED.items() if not shutil.which(tool, path=PATH)})
     if not missing:
         return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise NotHere(f"needs {', '.join(missing)}: apt-get install {' '.join(missing)}")
-    try:
-        do("apt-get", "update", "--quiet=2")
-        do("apt-get", "install", "--yes", "--quiet=2", "--no-install-recommends", *missing)
-    except AssertionError as error:
-        raise NotHere(f"{', '.join(missing)} cannot be installed: {error}") from None
+    if why := apt.install(*missing):
+        raise NotHere(f"{', '.join(missing)}: {why}")
 
 
 def _build(folder: Path, parts: Parts) -> None:

@@ -43,20 +43,15 @@ def events(mark: Mark) -> dict[str, Any]:
     return {"events": [[row["type"], row.get("reason")] for row in rows if row["type"] in ("suppressed", "action")]}
 
 
-def killed(mark: Mark, daemon: int, all_: bool) -> dict[str, Any]:
-    """SIGKILL to the daemon; `all_`: to its guard, which would switch off, and its models, too."""
+def killed(mark: Mark, daemon: int) -> dict[str, Any]:
+    """SIGKILL to the daemon and all of its: its guard, which would switch off, first."""
     there = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in _PROCESSES.read_text().split()}
     guards = [pid for pid, command in there.items() if b"edge.pin_guard" in command]
     at = mark.turn()
-    for pid in [*guards, daemon, *there] if all_ else [daemon]:
+    for pid in [*guards, daemon, *there]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     return {"at": at, "guards": guards, "daemon": daemon}
-
-
-def run(mark: Mark, command: list[str]) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return {"status": done.returncode, "out": done.stdout[-20000:], "err": done.stderr[-5000:]}
 
 
 def main() -> None:
@@ -68,7 +63,7 @@ def main() -> None:
     for line in sys.stdin:
         with suppress(ValueError):
             wish = json.loads(line)
-            does = {"unit": unit, "ask": asked, "events": events, "kill": killed, "run": run}[wish.pop("name")]
+            does = {"unit": unit, "ask": asked, "events": events, "kill": killed}[wish.pop("name")]
             try:
                 say("done", **does(mark, **wish))
             except (OSError, sqlite3.Error) as error:

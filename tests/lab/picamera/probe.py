@@ -23,7 +23,7 @@ from edge.frames import Shot
 from edge.frames.live import LiveSource
 from edge.frames.picamera import Calls, PicameraDevice, load_driver, open_picamera
 
-CAMERA = CameraConfig(source="picamera", stale_s=1.0)
+CAMERA = CameraConfig(source="picamera", stale_s=2.0)
 
 
 def pictures() -> dict[str, Any]:
@@ -33,7 +33,7 @@ def pictures() -> dict[str, Any]:
         for shot in islice(coming, 20):
             ages_ms.append((time.monotonic_ns() - shot.taken_at_ns) / 1e6)
             shots.append((shot, shot.image.copy(), shot.luma.copy()))
-        time.sleep(1.0)
+        time.sleep(3.0)
         newest_ms = (time.monotonic_ns() - next(coming).taken_at_ns) / 1e6
     last = shots[-1][0]
     grey = cv2.cvtColor(cv2.resize(last.image, last.luma.shape[::-1], interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
@@ -98,7 +98,7 @@ def hang() -> dict[str, Any]:
     with closing(source.shots()) as coming:
         next(coming)
         HANG.touch()
-        threading.Timer(4.0, HANG.unlink).start()
+        threading.Timer(6.0, HANG.unlink).start()
         began = time.monotonic()
         troubles = _until_mended(source, coming)
         lasted = time.monotonic() - began
@@ -117,10 +117,18 @@ def stuck() -> dict[str, Any]:
     with closing(source.shots()) as coming:
         next(coming)
         STUCK.touch()
-        threading.Timer(9.0, STUCK.unlink).start()
+        threading.Thread(target=_release, args=(source,)).start()
         troubles = _until_mended(source, coming)
         next(coming)
     return {"troubles": troubles, "said": said, "reopened": source.reopened, "now": source.trouble}
+
+
+def _release(source: LiveSource) -> None:
+    """Let picamera2's thread go on once it was told that it hangs."""
+    end = time.monotonic() + 60.0
+    while "hangs in closing" not in source.trouble and time.monotonic() < end:
+        time.sleep(0.02)
+    STUCK.unlink()
 
 
 def _until_mended(source: LiveSource, coming: Generator[Shot, None, None]) -> list[str]:
@@ -154,8 +162,13 @@ def _refusal(attempt: Callable[[], object]) -> str:
 
 
 def _held() -> tuple[int, int]:
-    """Open descriptors and threads."""
-    return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+    """Open descriptors and threads: the fewest for a second, as what ends takes a moment."""
+    looks = []
+    for _ in range(20):
+        looks.append((len(list(Path("/proc/self/fd").iterdir())), threading.active_count()))
+        time.sleep(0.05)
+    descriptors, threads = zip(*looks, strict=True)
+    return min(descriptors), min(threads)
 
 
 def _difference(one: Any, other: Any) -> float:

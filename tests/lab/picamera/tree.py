@@ -10,6 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab import apt
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 SUITE = "trixie"
@@ -18,6 +20,7 @@ PACKAGES = (
     *("ca-certificates", "gcc", "libc6-dev", "python3", "python3-dev", "python3-venv"),
     *("python3-libcamera", "python3-numpy", "python3-pil", "python3-piexif", "python3-prctl", "python3-av"),
     *("python3-jsonschema", "python3-libarchive-c", "python3-tqdm"),
+    *("systemd", "systemd-sysv", "dbus", "procps"),  # to try it shut in by its unit
 )
 # As on a Raspberry Pi: picamera2 belongs to the system's Python, Gander lives in an environment that sees it.
 SCRIPT = f"""
@@ -114,11 +117,8 @@ def _needs_root() -> None:
 
 
 def _build(root: Path) -> None:
-    if not shutil.which("debootstrap"):
-        if not shutil.which("apt-get"):
-            raise NotHere("there is no debootstrap, and no apt-get to install it with")
-        _do("apt-get", "update", "--quiet=2")
-        _do("apt-get", "install", "--yes", "--quiet=2", "debootstrap")
+    if not shutil.which("debootstrap") and (why := apt.install("debootstrap")):
+        raise NotHere(f"debootstrap: {why}")
     shutil.rmtree(root, ignore_errors=True)
     try:  # from debootstrap's own default mirror
         _do("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root))

