@@ -7,9 +7,11 @@ watches the pins from outside has those moments in the pins' own record.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import select
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -23,6 +25,30 @@ from playing import play
 from edge.config import DeterrentConfig
 
 _STRIKE_AFTER_S = 0.5
+_PACE_S = 0.05
+
+
+class Witness:
+    """A process beside all others: by how long it came late at most is how long this machine stood still."""
+
+    def __init__(self) -> None:
+        self._late = mmap.mmap(-1, 8)  # shared with the child
+        self.forget()
+        if not os.fork():
+            while True:
+                before = time.monotonic()
+                time.sleep(_PACE_S)
+                late = time.monotonic() - before - _PACE_S
+                if late > self.late_s():
+                    struct.pack_into("d", self._late, 0, late)
+
+    def forget(self) -> None:
+        struct.pack_into("d", self._late, 0, 0.0)
+
+    def late_s(self) -> float:
+        """Since `forget`."""
+        late: float = struct.unpack_from("d", self._late)[0]
+        return late
 
 
 class Host:
@@ -74,12 +100,13 @@ class Host:
             os.waitpid(self.pid, 0)
 
 
-def fault(mark: Mark, wish: dict[str, Any]) -> None:
+def fault(mark: Mark, witness: Witness, wish: dict[str, Any]) -> None:
     """One scenario: a host, its order, and what befalls whom."""
     deterrent = DeterrentConfig(**wish["deterrent"])
     host = Host(deterrent, wish["fires"])
     ready = host.wait("ready", 60.0)
     fired = host.wait("fired", 30.0) if wish["fires"] else {}
+    witness.forget()
     say("fired", **fired)
     if wish["fires"] and fired.get("result") != "on":  # not answered in time: once more
         host.wait("done", 30.0)
@@ -99,7 +126,7 @@ def fault(mark: Mark, wish: dict[str, Any]) -> None:
         at = mark.turn()
         rescued = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         say("rescued", at=at, status=rescued.returncode, ended=time.monotonic_ns(), said=rescued.stderr)
-    say("ended", at=mark.turn(), ready=ready, fired=fired, guards=host.guards)
+    say("ended", at=mark.turn(), ready=ready, fired=fired, guards=host.guards, late_s=witness.late_s())
     host.end()
 
 
@@ -119,7 +146,7 @@ def _command(pid: int) -> list[str]:
     return [word.decode() for word in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]]
 
 
-def bare(mark: Mark, wish: dict[str, Any]) -> None:
+def bare(mark: Mark, witness: Witness, wish: dict[str, Any]) -> None:
     """An output opened as gpiozero itself does it."""
     script = "import sys, gpiozero; pin = gpiozero.DigitalOutputDevice(int(sys.argv[1]), active_high=False)"
     pin = str(wish["deterrent"]["pin"])
@@ -128,7 +155,7 @@ def bare(mark: Mark, wish: dict[str, Any]) -> None:
     say("ended", at=mark.turn(), status=done.returncode, said=done.stderr)
 
 
-def calibrate(mark: Mark, wish: dict[str, Any]) -> None:
+def calibrate(mark: Mark, witness: Witness, wish: dict[str, Any]) -> None:
     """Turn the mark over a few times: the guest's clock beside the clock of who watches."""
     moments = []
     for _ in range(wish["times"]):
@@ -138,14 +165,14 @@ def calibrate(mark: Mark, wish: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    mark = Mark()
+    mark, witness = Mark(), Witness()
     parameter = Path("/sys/module/pinctrl_bcm2835/parameters/persist_gpio_outputs")
     board = Path("/proc/device-tree/model").read_text().rstrip("\0")
     say("up", persist=parameter.read_text().strip(), board=board, kernel=os.uname().release)
     for line in sys.stdin:
         with suppress(ValueError):
             wish = json.loads(line)
-            {"calibrate": calibrate, "bare": bare, "fault": fault}[wish["name"]](mark, wish)
+            {"calibrate": calibrate, "bare": bare, "fault": fault}[wish["name"]](mark, witness, wish)
 
 
 if __name__ == "__main__":

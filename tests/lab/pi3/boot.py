@@ -94,7 +94,7 @@ def _armed(life: Life) -> None:
     machine = life.machine
     _told(life, "arming")
     life.answers["armed"] = _do(machine, "ask", verb="mode", mode="armed")
-    _until(lambda: _level(machine) is Level.HIGH, _THREAT_S)
+    _until(lambda: _was_on(machine, life.at("arming")), _THREAT_S)
     _until(lambda: _level(machine) is not Level.HIGH, _ANSWER_S)
     life.answers["maintenance"] = _do(machine, "ask", verb="mode", mode="maintenance")
     _told(life, "test fire")
@@ -115,6 +115,11 @@ def _back(life: Life) -> None:
 def _fired(life: Life) -> bool:
     life.answers["fired"] = _do(life.machine, "ask", verb="test_fire")
     return "answer" in life.answers["fired"]
+
+
+def _was_on(machine: Machine, since: float) -> bool:
+    """By the record: a pulse that began late may be over before one looks."""
+    return any(c.level is Level.HIGH and c.at > since for c in changes(machine.trace.read(), PIN))
 
 
 def _level(machine: Machine) -> Level:

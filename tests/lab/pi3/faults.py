@@ -21,6 +21,7 @@ PULSE_S = 5.0
 _UP_S = 600.0
 _SCENARIO_S = 180.0
 _TRIES = 3
+_LATE_S = 0.5  # an emulator that stood still for longer is no measure of what it emulates
 _LONG = {"on_ms": int(PULSE_S * 1000), "count": 1}
 # Another pin, so that "off" of one kind of relay is not "on" of the other before its scenario begins.
 _LOW = _LONG | {"active_high": False, "pin": 18}
@@ -46,7 +47,8 @@ SCENARIOS = (
     Scenario("start, active high", fires=False, watched_s=1.0),
     Scenario("start, active low", deterrent=_LOW, fires=False, watched_s=1.0),
     Scenario("gpiozero's own start, active low", deterrent=_BARE, fires=False, bare=True, watched_s=0.5),
-    Scenario("one action", deterrent={"on_ms": 400, "off_ms": 200, "count": 3}, then="done", watched_s=1.0),
+    # Where it is on again before it was seen off, two pulses would be one: the pause is long for an emulator.
+    Scenario("one action", deterrent={"on_ms": 400, "off_ms": 1800, "count": 3}, then="done", watched_s=1.0),
     Scenario("whole pulse", then="done", watched_s=1.0),
     Scenario("watch killed", (("host", "SIGKILL"),)),
     Scenario("watch killed, active low", (("host", "SIGKILL"),), _LOW),
@@ -107,6 +109,7 @@ class Habit:
     up: dict[str, Any]
     seen: dict[str, Seen] = field(default_factory=dict)
     clocks: list[tuple[float, float]] = field(default_factory=list)  # the guest's and the host's, s
+    again: list[str] = field(default_factory=list)  # scenarios that were played again
 
 
 def run_both(parts: Parts, initramfs: Path) -> tuple[Habit, Habit]:
@@ -127,9 +130,9 @@ def _run(parts: Parts, initramfs: Path, persist: bool) -> Habit:
         habit.seen["power on and boot"] = _seen(machine, begin, habit.up["heard"], _LONG, {})
         _calibrate(habit)
         for scenario in SCENARIOS:
-            habit.seen[scenario.name] = _play(machine, scenario, "ended")
-        habit.seen[REBOOT.name] = _play(machine, REBOOT, "up")
-        habit.seen[CRASH.name] = _play(machine, CRASH, "")
+            habit.seen[scenario.name] = _play(habit, scenario, "ended")
+        habit.seen[REBOOT.name] = _play(habit, REBOOT, "up")
+        habit.seen[CRASH.name] = _play(habit, CRASH, "")
     return habit
 
 
@@ -142,19 +145,25 @@ def _calibrate(habit: Habit) -> None:
     habit.clocks = [(ns / 1e9, at) for ns, at in zip(moments, marks, strict=True)]
 
 
-def _play(machine: Machine, scenario: Scenario, until: str) -> Seen:
+def _play(habit: Habit, scenario: Scenario, until: str) -> Seen:
+    """One scenario; again where the emulator brought the order too late or stood still meanwhile."""
+    machine = habit.machine
     wish = {key: value for key, value in vars(scenario).items() if key != "name"}
-    for _ in range(_TRIES):  # a busy emulator may bring an order too late
+    for left in reversed(range(_TRIES)):
         log.info("%s", scenario.name)
         begin = time.time()
         machine.wish("bare" if scenario.bare else "fault", **wish)
         told = {} if scenario.bare else machine.wait("fired", _SCENARIO_S)
-        if not scenario.fires or told.get("result") == "on":
-            break
-        machine.wait("missed", _SCENARIO_S)
-    if until:
-        told = machine.wait(until, _UP_S)
-    else:  # who has crashed says nothing; the record goes on
+        if scenario.fires and told.get("result") != "on":
+            machine.wait("missed", _SCENARIO_S)
+        else:
+            told = machine.wait(until, _UP_S) if until else told
+            if told.get("late_s", 0.0) < _LATE_S or not left:
+                break
+        habit.again.append(scenario.name)
+    else:
+        raise AssertionError(f"{scenario.name}: the emulator brought the order too late {_TRIES} times")
+    if not until:  # who has crashed says nothing; the record goes on
         time.sleep(1.0 + _PAST_THE_PULSE_S)
     return _seen(machine, begin, time.time(), scenario.deterrent, told)
 
@@ -199,7 +208,8 @@ def _note(habit: Habit) -> str:
     return (
         f"{board}, Linux {kernel}, persist_gpio_outputs={persist}: every write to the pins' registers, stamped in "
         f"microseconds, and {len(habit.machine.samples)} looks at the pin by the monitor; the guest's clock and ours "
-        f"come apart by {drift_ms(habit):.2f} ms in {habit.clocks[-1][0] - habit.clocks[0][0]:.1f} s"
+        f"come apart by {drift_ms(habit):.2f} ms in {habit.clocks[-1][0] - habit.clocks[0][0]:.1f} s; played again, "
+        f"since the emulator was too late: {', '.join(habit.again) or 'nothing'}"
     )
 
 
