@@ -7,8 +7,12 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("gander", deadline=None)  # a machine that stands still for a moment is no fault
+settings.load_profile("gander")
 
 # A suite begun in the background has Ctrl-C ignored, and so would have all the programs it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

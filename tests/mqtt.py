@@ -50,7 +50,7 @@ class Ear:
         self.client.reconnect_delay_set(0.2, 1)
         until(lambda: self._connect(port))
         self.client.loop_start()
-        until(lambda: self.subscribed, 10)
+        until(lambda: self.subscribed)
 
     def _listening(self, *_: object) -> None:
         self.subscribed += 1

@@ -52,7 +52,7 @@ def broker(told: Told) -> Iterator[int]:
 
     def serve() -> None:
         while not ending.is_set():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, struct.error, IndexError):  # it went in the middle of a packet
                 client, _ = listener.accept()
                 told.connections += 1
                 with client, client.makefile("rb") as stream:

@@ -77,6 +77,8 @@ class Proxy:
             near.close()
             return
         self._pairs.append((near, far))
+        if self._closed:  # meanwhile
+            self._end((near, far))
 
     def _pass(self, end: socket.socket, pair: tuple[socket.socket, socket.socket]) -> None:
         other = pair[1] if end is pair[0] else pair[0]

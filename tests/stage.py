@@ -56,7 +56,7 @@ class Scene:
         picture = cv2.cvtColor(np.clip(self._yard + noise, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2BGR)
         for actor in actors:
             if actor.enters <= now < actor.leaves:
-                x = round(40 + (now - actor.enters) * 60) % width
+                x = round(40 + (now - actor.enters) * 30) % width
                 cv2.circle(picture, (x, round(actor.row * height)), 36, COLOURS[actor.colour], cv2.FILLED, cv2.LINE_AA)
         return np.asarray(picture, np.uint8)
 

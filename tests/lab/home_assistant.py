@@ -138,7 +138,7 @@ class HomeAssistant:
         if self.process:
             self.process.terminate()
             try:
-                self.process.wait(60)
+                self.process.wait(300)
             finally:
                 self.process.kill()
                 self.process.wait()
@@ -177,11 +177,15 @@ class HomeAssistant:
         self.token = self._ask("/auth/token", wanted, form=True)["access_token"]
 
     def use_broker(self, port: int, user: str, password: str) -> None:
-        """Add MQTT, as its page does."""
-        flow = self.post("/api/config/config_entries/flow", {"handler": "mqtt", "show_advanced_options": False})
+        """Add MQTT, as its page does; again where it gave the broker too little time."""
         wanted = {"broker": "127.0.0.1", "port": port, "username": user, "password": password}
-        made = self.post(f"/api/config/config_entries/flow/{flow['flow_id']}", wanted)
-        assert made["type"] == "create_entry", made
+
+        def added() -> bool:
+            flow = self.post("/api/config/config_entries/flow", {"handler": "mqtt", "show_advanced_options": False})
+            made = self.post(f"/api/config/config_entries/flow/{flow['flow_id']}", wanted)
+            return bool(made["type"] == "create_entry")
+
+        until(added, 120)
 
     def states(self, part: str = "gander") -> dict[str, dict[str, Any]]:
         """Entities whose id has `part` in it, by id."""

@@ -122,6 +122,8 @@ def test_no_clock_no_broker_no_internet_from_boot(
 ) -> None:
     state = tmp_path / "state"
     clock.show(-100 * DAY_S, False)
+    kept = broker.folder / "mosquitto.db"
+    until(lambda: kept.exists() and b"gander/#" in kept.read_bytes(), LONG_S)  # what the ear wants outlives the kill
     broker.kill()
     with watching(state, clock, alone):
         until(lambda: bool(of(state, "action")) and bool(walls(state)), LONG_S)
@@ -207,7 +209,8 @@ def test_a_clock_set_back_a_day_while_it_runs(tmp_path: Path, clock: Clock) -> N
         watch.send_signal(signal.SIGCONT)
         until(lambda: len(of(state, "action")) > frozen, LONG_S)
         assert status(state)["journal"]["dropped"] == 0
-    actions = [action for action in of(state, "action") if action["deterrent"] == "light"]
+    # One that a pause of this machine made too old was not carried out, and the next picture gives the next.
+    actions = [a for a in of(state, "action") if a["deterrent"] == "light" and a["action"]["acknowledged"]]
     gaps = [after["media_time"] - before["media_time"] for before, after in pairwise(actions)]
     assert min(gaps) >= 0.999, "no cool-down is cut short by a clock that jumps, nor by waking up"
     told = events(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -44,16 +45,18 @@ class Server:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen(self.words, stdout=quiet, stderr=quiet, start_new_session=True)
 
     def kill(self) -> None:
         if self.process:
-            self.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def freeze(self) -> None:
         assert self.process
-        self.process.send_signal(signal.SIGSTOP)
+        os.killpg(self.process.pid, signal.SIGSTOP)
 
 
 @dataclass
@@ -68,7 +71,7 @@ class Watching:
             return cameras[0]
         return {"trouble": "not up", "frames": 0, "reopened": 0}
 
-    def until(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 60.0) -> dict[str, Any]:
+    def until(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 200.0) -> dict[str, Any]:
         end = time.monotonic() + seconds
         while not condition(camera := self.camera()):
             assert time.monotonic() < end, camera
@@ -85,7 +88,7 @@ class Watching:
 def watching(state: Path, *settings: str) -> Iterator[Watching]:
     arguments = [part for setting in settings for part in ("--set", setting)]
     with (state.parent / "events.jsonl").open("wb") as out, (state.parent / "log").open("wb") as log:
-        words = command("watch", "--for", 300, "--json", "--set", "camera.0.stale_s=2", *arguments)
+        words = command("watch", "--for", 1500, "--json", "--set", "camera.0.stale_s=2", *arguments)
         daemon = subprocess.Popen(words, env=environment(state), stdout=out, stderr=log)
         try:
             yield Watching(state)
@@ -113,7 +116,9 @@ def restream(tmp_path: Path) -> Iterator[Server]:
     film = clip(tmp_path / "jay.avi", [Actor("red", 3.0, 7.0)], 10)
     port = free_port()
     address = f"http://127.0.0.1:{port}/yard.mjpg"
-    words = ["ffmpeg", "-re", "-stream_loop", "-1", "-i", str(film), "-c:v", "mjpeg", "-q:v", "4"]
+    # It serves one client, whoever that is, and ends.
+    again = ["sh", "-c", 'while :; do "$@"; sleep 0.1; done', "sh"]
+    words = [*again, "ffmpeg", "-re", "-stream_loop", "-1", "-i", str(film), "-c:v", "mjpeg", "-q:v", "4"]
     server = Server([*words, "-f", "mpjpeg", "-listen", "1", address], port)
     yield server
     server.kill()

@@ -122,7 +122,7 @@ def test_full_while_a_label_is_written(small: Path, say: Say) -> None:
         full, said = Full(small), []
         for _ in range(5):
             try:
-                made.ask(work, 2.0)
+                made.ask(work)
             except GanderError as error:
                 said.append(str(error))
         assert said, "refused in words, not later carried out after all"

@@ -200,9 +200,10 @@ def test_a_disk_too_full_to_keep_the_place(here: Yard, broker: Mosquitto, ear: E
 
 
 def lines(path: Path) -> list[str]:
-    """Ids in a file of events and in the one before it."""
+    """Ids in a file of events and in the one before it, of whole lines."""
     files = [path.with_name(f"{path.name}.1"), path]
-    return [json.loads(line)["id"] for file in files if file.exists() for line in file.read_text().splitlines()]
+    whole = [line for file in files if file.exists() for line in file.read_text().split("\n")[:-1]]
+    return [json.loads(line)["id"] for line in whole]
 
 
 def filing(state: Path, out: Path, **more: str) -> subprocess.Popen[bytes]:

@@ -22,7 +22,8 @@ def test_every_frame_of_a_threat_gives_an_order(
 
     The README's are of more orders: `gander bench pipeline` without `--orders`.
     """
-    bench = ("bench", "pipeline", "--champion", inception, "--orders", ORDERS)
+    unhurried = ("--set", "models.deadline_ms=4000", "--set", "policy.budget_ms=6000")
+    bench = ("bench", "pipeline", "--champion", inception, "--orders", ORDERS, *unhurried)
     answer = gander(*bench, "--json", state=state, timeout=600)
     assert answer.status == 0, answer.err
     summary = answer.summary
@@ -38,8 +39,8 @@ def test_every_frame_of_a_threat_gives_an_order(
     assert set(latency) == {"motion", "predict", "invoke", "decide", "order", "pin", "onset"}
 
 
-def test_a_real_crow_on_a_real_yard_is_deterred(shared_data: Path, cache: Path, tmp_path: Path) -> None:
-    clip = crow_clip(shared_data / "images", cache / "crow.avi")
+def test_a_real_crow_on_a_real_yard_is_deterred(shared_data: Path, tmp_path: Path) -> None:
+    clip = crow_clip(shared_data / "images", tmp_path / "crow.avi")
     state = tmp_path / "state"
     assert gander("bundle", "fetch", "inat-birds", "--from", shared_data / "tflite", state=state).status == 0
     assert gander("bundle", "promote", "inat-birds", state=state).status == 0

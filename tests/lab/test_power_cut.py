@@ -199,10 +199,12 @@ def told(state: Path) -> list[str]:
         last = events.execute("SELECT id FROM event ORDER BY place DESC LIMIT 1").fetchone()[0]
     with subprocess.Popen(feed(state), env=environment(state), stderr=subprocess.DEVNULL) as publish:
         try:
-            end = time.monotonic() + LONG_S
-            while not (found := [json.loads(line)["id"] for line in _lines(state)]) or found[-1] != last:
+            end, found = time.monotonic() + LONG_S, list[str]()
+            while not found or found[-1] != last:
                 assert time.monotonic() < end, found[-1:]
                 time.sleep(0.1)
+                with contextlib.suppress(ValueError):  # what the cut left half written, until the publisher mends it
+                    found = [json.loads(line)["id"] for line in _lines(state)]
         finally:
             publish.terminate()
     return list(dict.fromkeys(found))

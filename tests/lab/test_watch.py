@@ -55,7 +55,7 @@ def test_two_models_and_all_processes_fit_into_memory(
             parts = max(parts, now, key=lambda found: sum(found.values()))
     finally:
         daemon.terminate()
-        daemon.wait(30)
+        daemon.wait(120)
     with capsys.disabled():
         sys.stdout.write("\n" + "".join(f"{mb:7.1f} MB  {what}\n" for what, mb in parts.items()))
         sys.stdout.write(f"{sum(parts.values()):7.1f} MB  in all\n")

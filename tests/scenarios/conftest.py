@@ -33,8 +33,8 @@ def state(prepared: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def jay_at_3_s(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return clip(tmp_path_factory.mktemp("clip") / "jay.avi", [Actor("red", 3.0, 12.0)], 40)
+def jay_at_6_s(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clip(tmp_path_factory.mktemp("clip") / "jay.avi", [Actor("red", 6.0, 15.0)], 40)
 
 
 @pytest.fixture
@@ -46,12 +46,14 @@ def live() -> Iterator[Live]:
 
 
 @pytest.fixture
-def start(state: Path, tmp_path: Path, jay_at_3_s: Path) -> Iterator[Callable[..., Daemon]]:
+def start(state: Path, tmp_path: Path, jay_at_6_s: Path) -> Iterator[Callable[..., Daemon]]:
     running: list[subprocess.Popen[bytes]] = []
 
-    def make(*settings: str, pins: str = "mock", film: Path | None = jay_at_3_s) -> Daemon:
+    def make(*settings: str, pins: str = "mock", film: Path | None = jay_at_6_s) -> Daemon:
         history = tmp_path / "pins.jsonl"
-        wanted = ("controller.kind=guard", "policy.initial_mode=armed", *settings)
+        # A guard may take its time to answer, and has rested when somebody comes.
+        unhurried = ("controller.patience_ms=1000", "deterrent.0.rest_ms=100")
+        wanted = ("controller.kind=guard", "policy.initial_mode=armed", *unhurried, *settings)
         arguments = [part for setting in wanted for part in ("--set", setting)]
         env = environment(state, GANDER_PIN_HISTORY=str(history), GPIOZERO_PIN_FACTORY=pins)
         source = ["--source", film] if film else []

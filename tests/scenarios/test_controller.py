@@ -50,11 +50,15 @@ def test_the_daemon_acts_through_a_pico_and_tells_how_it_is(
     action = daemon.events("action")[0]
     assert action["action"]["result"] == "on"
     assert 0 < action["latency_ms"]["pin"] < action["latency_ms"]["onset"] < 3000
-    daemon.wait(lambda: [level for _, level in pico.changes()] == [0, 1, 0, 1, 0, 1, 0])
-    shortest, longest = 400 - 5 - stall_ms(), 400 + SLACK_MS + stall_ms()
-    assert all(shortest <= 1000 * seconds <= longest for seconds in lit_s(pico.changes())), (shortest, pico.changes())
+    daemon.wait(lambda: not daemon.status()["acting"] and pico.changes()[-1][1] == 0)
+    flashes = lit_s(pico.changes())
+    if stall_ms() < 150:  # else two of them may have been one: a pause lasts 200 ms
+        shortest, longest = 400 - 5 - stall_ms(), 400 + SLACK_MS + stall_ms()
+        assert [level for _, level in pico.changes()] == [0, 1, 0, 1, 0, 1, 0]
+        assert all(shortest <= 1000 * seconds <= longest for seconds in flashes), (shortest, pico.changes())
     with pytest.raises(ControllerError, match="is in use"):
         find(str(pico.port), 115200)
+    daemon.wait(lambda: doctor(daemon, pico)[1]["controller"][0].startswith("ok"))
     _, found = doctor(daemon, pico)
     [controller] = found["controller"]
     assert controller.startswith(f"ok: {pico.port}: firmware ")
@@ -68,11 +72,10 @@ def test_the_daemon_acts_through_a_pico_and_tells_how_it_is(
     assert answer.status == 1
     assert "plugged in, by a cable" in found["controller"][0]
     pico.plug()
-    daemon.wait(lambda: daemon.status()["controller_ready"])
-    assert not [p for p in daemon.status()["problems"] if "controller" in p["what"]]
-    assert len(lit_s(pico.changes())) == 3, "nothing fires at reconnect"
+    daemon.wait(lambda: (s := daemon.status())["controller_ready"] and "controller" not in str(s["problems"]))
+    assert len(lit_s(pico.changes())) == len(flashes), "nothing fires at reconnect"
     daemon.process.send_signal(signal.SIGTERM)
-    assert daemon.process.wait(20) == 0
+    assert daemon.process.wait(60) == 0
 
 
 @pytest.mark.lab

@@ -73,7 +73,7 @@ def test_a_disk_that_fills_up_costs_pictures_and_no_event(small: Path, tmp_path:
         subprocess.Popen(command("watch", "--source", film, *arguments), env=environment(small), stderr=said) as daemon,
     ):
         try:
-            wait(lambda: (small / EVENTS).exists())
+            wait(lambda: bool(ask(small, "status")))  # all its files are made
             ballast = fill(small)
             wait(lambda: bool(ask(small, "status")["latency_ms"].get("pin", {}).get("n", 0) >= 2))
             status = ask(small, "status")
@@ -130,8 +130,7 @@ def test_the_journal_survives_a_full_disk_at_every_write(small: Path) -> None:
             journal.ask(lambda owner: owner.execute("INSERT INTO setting VALUES ('a', 'b')"), 0.2)
         ballast.unlink()
         kept += 50
-        wait(lambda n=kept: journal.committed >= n)  # type: ignore[misc]
-        assert not journal.trouble
+        wait(lambda n=kept: journal.committed >= n and not journal.trouble)  # type: ignore[misc]
     journal.close()
     with reader(small / EVENTS) as connection:
         assert [body["id"] for _, body in events_after(connection, 0)] == [

@@ -33,8 +33,10 @@ def workers(daemon: Daemon) -> list[int]:
     return sorted(int(p) for p, parent, what in rows if int(parent) == daemon.process.pid and "model_worker" in what)
 
 
-def test_the_champion_is_trusted_while_it_answers(start: Callable[..., Daemon], standby: str) -> None:
-    daemon = start(standby)
+def test_the_champion_is_trusted_while_it_answers(start: Callable[..., Daemon], standby: str, live: Live) -> None:
+    daemon = start(standby, "models.deadline_ms=900", *live.settings, film=None)
+    daemon.wait(daemon.watching)
+    live.comes("red", 9)
     daemon.wait(lambda: bool(daemon.events("action")))
     action = daemon.events("action")[0]
     assert (action["model"]["name"], action["model"]["role"]) == ("colours", "champion")
@@ -53,7 +55,7 @@ def test_the_standby_acts_while_the_champion_hangs(start: Callable[..., Daemon],
     action = daemon.events("action")[0]
     assert (action["model"]["name"], action["model"]["role"]) == ("farben", "standby")
     assert (action["visit"]["label"], action["visit"]["kind"]) == ("rot", "threat")
-    assert daemon.levels()[1][1] == 1, "and the pin moved"
+    daemon.wait_on()
     daemon.wait(lambda: daemon.status()["models"][0]["starts"] == 2)
 
 
@@ -88,8 +90,8 @@ def test_who_cannot_see_people_makes_both_blind(state: Path, tmp_path: Path) -> 
 
 def test_two_cameras_each_with_its_own_deterrent(start: Callable[..., Daemon], tmp_path: Path) -> None:
     films = [
-        clip(tmp_path / "nest.avi", [Actor("red", 3.0, 6.0)], 30),
-        clip(tmp_path / "door.avi", [Actor("green", 2.0, 8.0), Actor("red", 12.0, 16.0, 0.2)], 30),
+        clip(tmp_path / "nest.avi", [Actor("red", 4.0, 13.0)], 40),
+        clip(tmp_path / "door.avi", [Actor("green", 2.0, 8.0), Actor("red", 20.0, 28.0, 0.2)], 40),
     ]
     daemon = start(
         *(
@@ -101,7 +103,7 @@ def test_two_cameras_each_with_its_own_deterrent(start: Callable[..., Daemon], t
         *("deterrent.1.id=flash", "deterrent.1.channel=1", "deterrent.1.pin=27", 'deterrent.1.cameras=["door"]'),
         film=None,
     )
-    daemon.wait(lambda: len(daemon.events("action")) == 2)
+    daemon.wait(lambda: len(daemon.events("action")) == 2, 70)
     actions = [(event["camera"], event["action"]["deterrent"]) for event in daemon.events("action")]
     assert actions == [("nest", "lamp"), ("door", "flash")]
     assert daemon.levels(17)[1][0] < daemon.levels(27)[1][0]
@@ -124,13 +126,13 @@ def test_a_test_fire_moves_the_pin_only_when_the_house_allows_it(start: Callable
     assert gander("mode", "maintenance", state=daemon.state).status == 0
     fired: list[Answer] = []
 
-    def light_fires() -> bool:  # the controller rests for a second after its own start
+    def light_fires() -> bool:  # the controller rests after its own start, and may have stood still
         fired.append(gander("fire", "--test", "--deterrent", "light", state=daemon.state))
-        return fired[-1].status == 0 or "rest" not in fired[-1].err
+        return fired[-1].status == 0 or not any(word in fired[-1].err for word in ("rest", "no_controller", "old"))
 
     daemon.wait(light_fires)
     assert (fired[-1].status, fired[-1].out.startswith("light fired")) == (0, True), fired[-1].err
-    daemon.wait(lambda: [level for _, level in daemon.levels()] == [0, 1, 0, 1, 0, 1, 0])
+    daemon.wait(lambda: bool(daemon.pulses()) and daemon.levels()[-1][1] == 0)
     assert gander("fire", "--test", "--deterrent", "cannon", state=daemon.state).status == 2
     daemon.wait(lambda: bool(daemon.events("test_fire")))
     assert daemon.events("test_fire")[-1]["action"]["result"] == "on"

@@ -10,6 +10,8 @@ import pytest
 
 from tests.stage import Answer, gander
 
+pytestmark = pytest.mark.timeout(600)
+
 VIDEO = "video"
 # What a person counts, roughly, and room for a detector to see one visitor as two: (clip, least, most visits).
 CLIPS = [
@@ -33,7 +35,7 @@ def birds(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def play(path: Path, state: Path, *more: object) -> Answer:
-    answer = gander("replay", path, "--speed", "max", "--json", *more, state=state)
+    answer = gander("replay", path, "--speed", "max", "--json", *more, state=state, timeout=500)
     assert answer.status == 0, answer.err
     return answer
 
@@ -50,7 +52,8 @@ def test_the_blue_jay_on_the_snow_is_deterred_within_a_second(shared_data: Path,
     actions = answer.events("action")
     assert [a["visit"]["label"] for a in actions] == ["Cyanocitta cristata (Blue Jay)"]
     assert 33.0 < actions[0]["media_time"] < 34.2, "it walks in at 33.2 s"
-    assert actions[0]["latency_ms"]["onset"] < 1000
+    latency = actions[0]["latency_ms"]
+    assert latency["onset"] - latency["pin"] < 1000  # in the clip's own time
     assert 5 <= answer.summary["visits"] <= 15
 
 

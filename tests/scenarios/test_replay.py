@@ -42,8 +42,9 @@ def test_a_threat_is_acted_upon_once_and_told(tmp_path: Path, state: Path) -> No
     }  # fmt: skip
     assert action["replayed"] is True
     assert action["wall"].startswith("2026-01-01T12:00:0")
-    assert action["latency_ms"]["pin"] > 0
-    assert 60 < action["latency_ms"]["onset"] < 1000, "two frames at least, a second at most"
+    latency = action["latency_ms"]
+    assert latency["pin"] > 0
+    assert 60 < latency["onset"] - latency["pin"] < 1000, "two frames at least, a second at most"
     visit = answer.events("visit")[0]["visit"]
     assert visit["ended"] > visit["started"]
     assert visit["actions"] == 1
@@ -91,7 +92,7 @@ def test_real_pace_drops_nothing_it_can_keep_up_with(tmp_path: Path, state: Path
     answer = gander("replay", clip(tmp_path / "jay.avi", [JAY], 8), "--json", state=state)
     assert answer.summary["actions"] == 1
     assert answer.summary["frames"] + answer.summary["dropped"] == 120
-    assert answer.summary["frames"] > 60
+    assert answer.summary["frames"] > 20
 
 
 def table(folder: Path, *bursts: tuple[str, str, int]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -52,7 +53,7 @@ def test_from_start_to_stop(start: Callable[..., Daemon], manager: Manager, tmp_
         assert not environment_of(daemon.guard()) & {"NOTIFY_SOCKET", "WATCHDOG_USEC"}, "no child may speak for it"
         daemon.process.send_signal(signal.SIGTERM)
         manager.until("STOPPING=1")
-        assert daemon.process.wait(20) == 0
+        assert daemon.process.wait(60) == 0
     assert manager.all.count("READY=1") == 1
     assert any(line.startswith("STATUS=armed; camera cam") for line in manager.all)
 
@@ -63,9 +64,11 @@ def test_what_follows_the_end_turns_the_pins_off(
     pins = tmp_path / "run" / "pins.json"
     daemon = start("deterrent.0.on_ms=4500", "deterrent.0.count=1")
     daemon.wait_on()
-    os.kill(daemon.guard(), signal.SIGKILL)
+    guard = daemon.guard()
+    os.kill(guard, signal.SIGSTOP)  # so that it neither turns off nor is replaced
     daemon.process.kill()
     daemon.process.wait()
+    os.kill(guard, signal.SIGKILL)
     assert daemon.levels()[-1][1] == 1, "nobody was left to turn it off"
     assert json.loads(pins.read_text())[0]["pin"] == PIN
     env = {**os.environ, "GPIOZERO_PIN_FACTORY": "mock", "GANDER_PIN_HISTORY": str(daemon.history)}
@@ -92,4 +95,6 @@ def environment_of(pid: int) -> set[str]:
 def stopped(pid: int) -> bool:
     """Whether the kernel has stopped all of it."""
     threads = Path(f"/proc/{pid}/task").iterdir()
-    return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+    with contextlib.suppress(OSError):  # one that has ended meanwhile
+        return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+    return False

@@ -24,7 +24,7 @@ from edge.errors import GanderError
 from edge.journal import EVENTS, events_after, reader
 from tests.stage import Actor, bundle, clip, command, environment, gander
 
-VISITS = [Actor("red", start, start + 4.0) for start in (2.0, 20.0, 40.0, 60.0)]
+VISITS = [Actor("red", start, start + 4.0) for start in (6.0, 24.0, 44.0, 62.0)]
 
 
 @pytest.fixture(scope="session")
@@ -91,8 +91,7 @@ def test_the_owner_talks_to_the_running_daemon(daemon: subprocess.Popen[str], st
 
 
 def test_observe_only_says_what_it_would_have_done(daemon: subprocess.Popen[str], state: Path) -> None:
-    wait_for(lambda: bool(events_of(state, "suppressed")))
-    assert events_of(state, "suppressed")[0]["reason"] == "observe"
+    wait_for(lambda: "observe" in [event["reason"] for event in events_of(state, "suppressed")])
     wait_for(lambda: bool(events_of(state, "visit")))
     assert not events_of(state, "action")
 
@@ -120,7 +119,7 @@ def test_a_stop_leaves_everything_written_and_no_process(daemon: subprocess.Pope
     ).stdout.split()
     assert children
     daemon.send_signal(signal.SIGTERM)
-    assert daemon.wait(20) == 0
+    assert daemon.wait(60) == 0
     assert not (state / SOCKET).exists()
     assert len(events_of(state, "visit")) == len(events_of(state, "visit_started")), "open visits end with it"
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))

@@ -11,10 +11,13 @@ import pytest
 from edge.errors import Refused, StateError
 from training.track import mirror, promoted
 
-pytestmark = pytest.mark.skipif(
-    not all(importlib.util.find_spec(name) for name in ("mlflow", "sqlalchemy", "alembic")),
-    reason="needs the extra mlflow: `make setup-training`",
-)
+pytestmark = [
+    pytest.mark.timeout(600),  # a new database of MLflow's is synced some hundred times
+    pytest.mark.skipif(
+        not all(importlib.util.find_spec(name) for name in ("mlflow", "sqlalchemy", "alembic")),
+        reason="needs the extra mlflow: `make setup-training`",
+    ),
+]
 
 
 def run(number: int) -> dict[str, Any]:
