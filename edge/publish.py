@@ -73,6 +73,7 @@ class _Running:
         self._config, self._state, self._stack = config, state, stack
         self.senders: dict[str, Sender] = {}
         self.unfit: dict[str, str] = {}
+        self._unkept: set[str] = set()  # of those, what could not be written down
 
     def begin(self) -> None:
         """Begin those that do not run yet."""
@@ -94,17 +95,20 @@ class _Running:
                 log.warning("%s", error)
 
     def _leave_out(self, name: str, why: str) -> None:
-        """Say why, once, and keep it for `gander status`."""
-        if self.unfit.get(name) == why:
-            return
-        self.unfit[name] = why
+        """Say why, once, and keep it for `gander status`; where it cannot be kept, the next time."""
         advice = "" if name == "jsonl" else secret.advice(os.environ)
-        if len(sinks(self._config)) > 1:  # the only one ends all, with this as its last word
-            log.error("%s%s", why, advice)
+        if self.unfit.get(name) != why:
+            self.unfit[name] = why
+            self._unkept.add(name)
+            if len(sinks(self._config)) > 1:  # the only one ends all, with this as its last word
+                log.error("%s%s", why, advice)
+        if name not in self._unkept:
+            return
         with contextlib.suppress(sqlite3.Error), contextlib.closing(Deliveries(self._state, name)) as pages:
             pages.away(f"{why}{advice}")
             if name not in ("jsonl", "mqtt"):  # what people read is counted otherwise
                 pages.remember(WHY, "")
+            self._unkept.remove(name)
 
 
 def publish(

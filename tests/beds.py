@@ -18,6 +18,7 @@ from edge.bench_faults import PINS, Bed, Changes, lit_s, read_changes
 from edge.bench_faults import GuardBed as RecordingPins
 from edge.bench_host import BAUD, Tap
 from edge.config import ControllerConfig, DeterrentConfig
+from edge.values import Action, Order
 from tests.conftest import ROOT
 
 KINDS = ("guard", "serial")
@@ -146,6 +147,17 @@ class Rig:
         rests = [limits.rest_ms for limits in self.controller.greeting.limits.values()]
         until = time.monotonic() + max(rests, default=0) / 1000
         self.eventually(lambda: time.monotonic() > until)
+
+    def fire(self, order: Order) -> Action:
+        """Where this machine stood still meanwhile the order is too old, and moves nothing: once more."""
+        while (done := self.controller.fire(order)).result == "refused: old":
+            self.eventually(self.controller.ready)
+        return done
+
+    def session(self) -> str:
+        """Another one after each start of the controller."""
+        assert self.controller.greeting
+        return self.controller.greeting.session
 
     def levels(self, channel: int = 0) -> list[int]:
         return [level for _, level in self.bed.changes(channel)]

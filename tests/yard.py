@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,10 +14,12 @@ from typing import Any
 from edge.clock import Ids, iso
 from edge.config import Config
 from edge.control import SOCKET, Control
-from edge.errors import Refused
+from edge.database import DELIVERIES
+from edge.errors import GanderError, Refused
 from edge.journal import EVENTS, Journal, events_after, reader
 from edge.publish import publish
 from edge.values import Event
+from tests.mqtt import until
 
 STATUS: dict[str, Any] = {
     "mode": "observe",
@@ -120,6 +123,13 @@ def yard(state: Path, socket: bool = True) -> Iterator[Yard]:
         yield made
 
 
+def _begun(state: Path) -> bool:
+    """Whether the outbox knows from where it tells."""
+    with contextlib.suppress(GanderError, sqlite3.Error), reader(state / DELIVERIES) as pages:
+        return pages.execute("SELECT 1 FROM place WHERE publisher = 'mqtt'").fetchone() is not None
+    return False
+
+
 @contextlib.contextmanager
 def publishing(here: Yard, port: int, **more: Any) -> Iterator[None]:
     """Publish the yard as the node `yard`, until the block ends."""
@@ -137,6 +147,7 @@ def publishing(here: Yard, port: int, **more: Any) -> Iterator[None]:
     thread = threading.Thread(target=run)
     thread.start()
     try:
+        until(lambda: failed or _begun(here.state))
         yield
     finally:
         ending.set()

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -173,7 +174,8 @@ def test_a_replay_has_a_time_of_its_own(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_what_is_young_stays_when_the_clock_is_set(tmp_path: Path) -> None:
+def test_what_is_young_stays_when_the_clock_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "_SETTLE_S", 30.0)  # the card of a test machine may take seconds
     shelf = Shelf(tmp_path)
     machine = Machine(shelf.journal, off=-timedelta(days=100))
     shelf.retention._clock = machine

@@ -238,8 +238,8 @@ def test_what_waits_for_a_sink_that_is_away_says_so_to_others(here: Yard) -> Non
     sink = Sink()
     sink.there = False
     here.visitor(age_s=900.0)
-    outbox = run(here.state, sink)
     name_active(here.state, ["sink"])
+    outbox = run(here.state, sink)
     until(lambda: look(here.state).get("sink", {}).get("waiting") == 1)
     found = look(here.state)["sink"]
     assert found["oldest_s"] >= 900
@@ -286,7 +286,7 @@ def test_a_place_that_cannot_be_kept_stops_the_sending(here: Yard) -> None:
     sink = Sink()
     sink.batch = 1
     outbox = run(here.state, sink)
-    until(lambda: placed(here.state) == [""])
+    until(lambda: outbox._away == "")  # it has begun, and has nothing more to write
     other = sqlite3.connect(here.state / DELIVERIES, isolation_level=None, timeout=10)
     other.execute("BEGIN IMMEDIATE")
     ids = [here.visitor() for _ in range(5)]

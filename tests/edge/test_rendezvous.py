@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -37,7 +39,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def start(bundle: Bundle) -> Iterator[Callable[..., ModelWorker]]:
     workers: list[ModelWorker] = []
 
-    def make(role: Role = Role.CHAMPION, hang_ns: int = 5_000_000_000) -> ModelWorker:
+    def make(role: Role = Role.CHAMPION, hang_ns: int = 60_000 * MS) -> ModelWorker:
         workers.append(ModelWorker(bundle, role, threads=1, hang_ns=hang_ns))
         return workers[-1]
 
@@ -119,7 +121,7 @@ def test_an_answer_nobody_waited_for_is_judged_when_it_comes(start: Callable[...
 
 
 def test_a_frozen_worker_is_late_then_busy_then_replaced(start: Callable[..., ModelWorker]) -> None:
-    worker = start(hang_ns=400 * MS)
+    worker = start()
     rendezvous = Rendezvous([worker])
     rendezvous.wait_ready(30)
     frozen = worker.pid
@@ -131,6 +133,7 @@ def test_a_frozen_worker_is_late_then_busy_then_replaced(start: Callable[..., Mo
     assert verdict.decided_at_ns >= verdict.deadline_ns
     assert time.monotonic_ns() - began >= 100 * MS
     assert rendezvous.ask(RED, in_ms(100)).predictions[0].fate is Fate.BUSY
+    worker._hang_ns = 400 * MS
     until(lambda: worker.ready and worker.pid != frozen, rendezvous)
     assert worker.starts == 2
     assert rendezvous.ask(GREEN, in_ms(5000)).chosen is not None
@@ -141,8 +144,8 @@ def test_who_waits_for_an_answer_is_alive_until_the_deadline(start: Callable[...
     rendezvous = Rendezvous([worker])
     rendezvous.wait_ready(30)
     os.kill(worker.pid, signal.SIGSTOP)
-    verdict = rendezvous.ask(RED, in_ms(1000), lambda: beats.append(time.monotonic_ns()))
-    assert 2 <= len(beats) <= 6
+    verdict = rendezvous.ask(RED, in_ms(4500), lambda: beats.append(time.monotonic_ns()))
+    assert 2 <= len(beats) <= 24
     assert beats[-1] <= verdict.decided_at_ns
 
 
@@ -169,7 +172,7 @@ def test_a_late_answer_is_not_taken_for_the_next_question(start: Callable[..., M
     os.kill(worker.pid, signal.SIGSTOP)
     assert rendezvous.ask(RED, in_ms(50)).chosen is None
     os.kill(worker.pid, signal.SIGCONT)
-    time.sleep(0.3)  # the late answer, expired, lies ready
+    assert select.select([worker], [], [], 30)[0], "the late answer, expired, lies ready"
     chosen = rendezvous.ask(GREEN, in_ms(5000)).chosen
     assert chosen
     assert int(chosen.label_p.argmax()) == 1
@@ -182,9 +185,9 @@ def test_two_models_the_most_trusted_in_time(start: Callable[..., ModelWorker]) 
     verdict = rendezvous.ask(RED, in_ms(5000))
     assert verdict.chosen
     assert verdict.chosen.role is Role.CHAMPION
-    time.sleep(0.3)  # the standby, no longer waited for, finishes too
+    until(lambda: standby._asked is None, rendezvous)  # no longer waited for, it finishes too
     os.kill(champion.pid, signal.SIGSTOP)
-    verdict = rendezvous.ask(RED, in_ms(2000))
+    verdict = rendezvous.ask(RED, in_ms(4500))
     assert verdict.chosen
     assert verdict.chosen.role is Role.STANDBY
     assert verdict.decided_at_ns >= verdict.deadline_ns, "the champion might still have answered"
@@ -204,9 +207,10 @@ def test_nothing_is_left_when_the_parent_is_gone(bundle: Bundle, tmp_path: Path)
     os.waitpid(child, 0)
     pid = int((tmp_path / "pid").read_text())
     end = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it is gone
+        while "zombie" not in Path(f"/proc/{pid}/status").read_text():
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
 
 def test_a_worker_frozen_while_loading_is_replaced(

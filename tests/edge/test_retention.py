@@ -31,6 +31,12 @@ def wall(hours_ago: float) -> str:
     return iso(NOW - timedelta(hours=hours_ago))
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The card of a test machine may take seconds."""
+    monkeypatch.setattr(retention, "_SETTLE_S", 30.0)
+
+
 walls = st.one_of(st.just(""), st.floats(-1, 2000).map(wall), st.just("1970-01-01T00:00:00.000Z"))
 kept = st.builds(
     Kept,
@@ -310,15 +316,19 @@ def test_when_the_journal_is_lost_no_picture_goes_while_labels_name_its_visits(s
     assert (labelled.exists(), unknown.exists()) == (True, False)
 
 
-def test_a_journal_that_cannot_write_does_not_stop_room_being_made(shelf: Shelf) -> None:
+def test_a_journal_that_cannot_write_does_not_stop_room_being_made(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = shelf.picture(24 * 40, real=5000)
     shelf.rows()
+    monkeypatch.setattr(retention, "_SETTLE_S", 1.0)
     other = sqlite3.connect(shelf.state / EVENTS, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     assert shelf.retention.turn().pictures == 1
     assert not path.exists()
     assert not shelf.retention.turn(), "its row is still there, and is not chosen for ever"
     other.execute("ROLLBACK")
+    monkeypatch.setattr(retention, "_SETTLE_S", 30.0)
     shelf.prune()
     assert shelf.rows() == []
 

@@ -30,7 +30,7 @@ CONFIG = Config.model_validate(
         ],
         "evidence": {"min_frames": 1},
         "models": {"deadline_ms": 5000},
-        "policy": {"budget_ms": 6000},
+        "policy": {"budget_ms": 10_000},
     }
 )
 
@@ -83,6 +83,7 @@ def within(seconds: float) -> Callable[[], None]:
 def test_a_model_that_takes_seconds_is_acted_upon(made: Desk, ear: Ear, rig: Rig, end: threading.Event) -> None:
     """As long as the deadline lets it; the controller would be off after so long without a sign of life."""
     watch = line(made, [jay(end)], rig.controller, motion=False, tick=within(20))
+    watch._deadline_ns = 9_000_000_000  # what a test machine may stand still, too
     ear.events.clear()
     ear.then = lambda type_, camera: watch.cameras.stop() if type_ in ("action", "suppressed") else None
     (worker,) = made.rendezvous.workers

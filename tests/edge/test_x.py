@@ -206,7 +206,7 @@ def test_created_is_delivered_even_if_what_follows_is_no_json(
 
 def test_created_is_delivered_even_if_the_rest_never_comes(server: XServer, make: Make) -> None:
     server.fail(TWEETS, done_then(slow_body(201)))
-    assert make(deadline_s=1.5).send(POST) == ""
+    assert make(deadline_s=6).send(POST) == ""
 
 
 @pytest.mark.parametrize("fault", [x_server.silent, x_server.slow_headers, slow_body(500), slow_body(403)])
@@ -224,8 +224,8 @@ def test_a_deadline_ends_tls_too(tmp_path: Path) -> None:
     server = XServer(context)
     try:
         server.fail(TWEETS, x_server.slow_headers)
-        with pytest.raises(NoAnswer, match=r"no answer within 0\.5 s"):
-            Wire(server.url, 0.5).request("POST", TWEETS, verify=str(authority))
+        with pytest.raises(NoAnswer, match=r"no answer within 4 s"):
+            Wire(server.url, 4).request("POST", TWEETS, verify=str(authority))
         until(lambda: not calls())
         assert server.seen == [TWEETS]
     finally:
