@@ -20,6 +20,8 @@ CONFIG = Config.model_validate(
         "camera": [{"id": "hens", "stale_s": 1.0}, {"id": "door", "stale_s": 1.0}],
         "deterrent": [{"id": "siren", "kind": "siren", "quiet_hours": ""}],
         "visits": {"gap_s": 0.2},
+        "models": {"deadline_ms": 5000},  # a test machine may stand still
+        "policy": {"budget_ms": 10_000},
     }
 )
 

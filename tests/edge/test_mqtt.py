@@ -43,6 +43,7 @@ def ear(port: int) -> Iterator[Ear]:
 
 def test_a_visitor_as_it_is_told(here: Yard, port: int, ear: Ear) -> None:
     here.visitor("hen")
+    here.journal.settle()
     picture = here.picture(b"\xff\xd8 a jay", person=0)
     with publishing(here, port):
         until(lambda: ear.last("yard/availability") == "online")
@@ -69,6 +70,8 @@ def test_state_is_told_when_it_changes_and_not_over_and_over(here: Yard, port: i
     with publishing(here, port):
         until(lambda: ear.last("yard/availability") == "online")
         until(lambda: ear.last("yard/motion") == "OFF")
+        # Not only what the broker kept from before: this is the last of what is told first.
+        until(lambda: not all(message.retain for message in ear.of("yard/image/last")))
         time.sleep(0.5)
         told = len(ear.heard)
         time.sleep(2.6)  # the watch is asked again meanwhile
@@ -134,7 +137,7 @@ def test_commands_are_obeyed_and_answered_once(here: Yard, port: int, ear: Ear) 
     ("payload", "why"),
     [
         (json.dumps({"value": "armed", "sent": (datetime.now(UTC) - timedelta(minutes=9)).isoformat()}), "ago"),
-        (json.dumps({"value": "armed", "sent": time.time() + 600}), "from now"),
+        (json.dumps({"value": "armed", "sent": time.time() + 10**6}), "from now"),
         (b"\xff\x00\xfe", "UTF-8"),
         (b"x" * 100_000, "100000 bytes"),
         ("{nonsense", "no JSON"),
@@ -157,13 +160,13 @@ def test_retained_and_early_commands_do_nothing(here: Yard, port: int, ear: Ear)
     ear.say("yard/deterrent/armed/set", "ON", retain=True)
     until(lambda: ear.of("yard/deterrent/armed/set"))
     try:
-        with publishing(here, port, ignore_s=2.0):
+        with publishing(here, port, ignore_s=5.0):
             until(lambda: results(ear))
             assert "retained" in results(ear)[0]["answer"]
             ear.say("yard/deterrent/armed/set", "ON")
-            until(lambda: "within 2 s of connecting" in results(ear)[-1]["answer"])
+            until(lambda: "within 5 s of connecting" in results(ear)[-1]["answer"])
             assert here.commands == []
-            until(lambda: time.monotonic() - results_at(ear) > 2.2)
+            until(lambda: time.monotonic() - results_at(ear) > 5.2)
             ear.say("yard/deterrent/armed/set", "ON")
             until(lambda: here.commands)
     finally:
@@ -179,9 +182,9 @@ def test_a_flood_is_dropped_and_counted(here: Yard, port: int, ear: Ear) -> None
         until(lambda: ear.last("yard/availability") == "online")
         for _ in range(100):
             ear.client.publish("gander/yard/mode/set", "observe", qos=1)
-        until(lambda: results(ear))
+        until(lambda: len(here.commands) >= 5)
         time.sleep(2.5)
-        assert 5 <= len(here.commands) <= 20
+        assert len(here.commands) <= 20
         here.status |= {"mode": "armed"}  # so that the status is told again
         until(lambda: json.loads(ear.last("yard/status") or "{}").get("commands_dropped", 0) >= 80)
 

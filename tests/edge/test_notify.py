@@ -188,7 +188,7 @@ def test_each_fails_alone_and_only_those_are_tried_again(open_notify: Open) -> N
     }
     with web(lambda request: ill.get(request.path, (200, b"{}"))) as server:
         addresses = [f"json://{SECRET}:x@localhost:{server.port}{path}" for path in ill]
-        notify = open_notify(*addresses, f"ntfys://{SECRET}@localhost:{refused_port()}/x", deadline_s=3.0)
+        notify = open_notify(*addresses, f"ntfys://{SECRET}@localhost:{refused_port()}/x", deadline_s=10.0)
         post = Post(POST.title, POST.text)
         why = fails(notify, post)
         first = [request.path for request in server.requests]

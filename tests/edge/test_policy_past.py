@@ -187,6 +187,7 @@ STEP = st.tuples(
 )
 
 
+@pytest.mark.timeout(600)  # some hundred syncs
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(STEP, max_size=20))
 def test_no_action_is_ever_thought_older_than_it_is(

@@ -18,10 +18,11 @@ import pytest
 
 from edge.config import Config
 from edge.config_feed import JsonlConfig
+from edge.database import DELIVERIES
 from edge.deliveries import name_active
 from edge.errors import ConfigError, StateError
 from edge.journal import EVENTS
-from edge.publish import publish
+from edge.publish import _Running, publish
 from edge.queues import look
 from tests.mqtt import until
 from tests.yard import Yard, yard
@@ -79,6 +80,21 @@ def test_a_sink_that_is_unfit_is_named_and_begins_once_it_is_mended(here: Yard) 
     finally:
         ending.set()
         thread.join()
+
+
+def test_why_a_sink_is_unfit_is_kept_as_soon_as_the_books_take_it(here: Yard) -> None:
+    """Not only where they took it at the first try."""
+    config = Config.model_validate({"notify": [{"name": "phone", "urls_file": str(here.state / "nowhere")}]})
+    name_active(here.state, ["phone"])
+    with contextlib.ExitStack() as stack, contextlib.closing(sqlite3.connect(here.state / DELIVERIES)) as other:
+        running = _Running(config, here.state, stack)
+        other.execute("BEGIN IMMEDIATE")
+        running.begin()
+        assert "phone" in running.unfit
+        other.rollback()
+        assert look(here.state)["phone"]["trouble"] == ""
+        running.begin()
+        assert "nowhere" in look(here.state)["phone"]["trouble"]
 
 
 def lines(path: Path) -> list[str]:

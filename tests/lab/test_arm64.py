@@ -27,7 +27,7 @@ from tests.conftest import ROOT
 from tests.lab.arm64.tree import SUITES, NotHere, Tree, built, emulator
 from tests.stage import gander
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(3400)]  # from an empty cache
 
 Done = subprocess.CompletedProcess[str]
 InBoth = Callable[..., dict[str, Done]]
