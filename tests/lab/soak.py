@@ -190,6 +190,17 @@ def at_rest(state: Path) -> Sample:
     return found
 
 
+def guard() -> int:
+    """The pin guard of now: one that stood still was replaced."""
+    for _ in range(600):
+        with suppress(OSError):  # one ended meanwhile
+            for pid in family(os.getpid()):
+                if "pin_guard" in words(pid):
+                    return pid
+        time.sleep(0.1)
+    raise AssertionError("there is no guard")
+
+
 def _mb(files: Mapping[Path, int], chosen: set[Path]) -> float:
     return sum(files[path] for path in chosen) / 1e6
 
@@ -229,16 +240,15 @@ def soak(state: Path, hours: float, say: Callable[[Sample], None]) -> None:
         stack.callback(control.close)
         (model,) = made.rendezvous.workers
         assert isinstance(model, ModelWorker)
-        (guard_pid,) = (pid for pid in family(os.getpid()) if "pin_guard" in words(pid))
 
         def look(number: int) -> Mapping[str, Any]:
             if number % ASKED == 0:
                 ask(state, "status")
             if (number + QUIET) % SAMPLED == 0:
                 ask(state, "prune")
-                at = {"hour": round(number * PERIOD_S / 3600, 1)}
+                at, rest = {"hour": round(number * PERIOD_S / 3600, 1)}, at_rest(state)
                 own, asked = held("watch", os.getpid()), held("model", model.pid)
-                say(at | own | asked | held("guard", guard_pid) | at_rest(state))
+                say(at | own | asked | held("guard", guard()) | rest)
             return whole.look()
 
         rounds = Rounds(lambda: turns.take(look), made.record.health, period_s=0.0)

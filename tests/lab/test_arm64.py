@@ -27,7 +27,7 @@ from tests.conftest import ROOT
 from tests.lab.arm64.tree import SUITES, NotHere, Tree, built, emulator
 from tests.stage import gander
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(3400)]  # from an empty cache
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(5400)]  # from an empty cache
 
 Done = subprocess.CompletedProcess[str]
 InBoth = Callable[..., dict[str, Done]]
@@ -39,6 +39,8 @@ FPS = 5
 CHECKOUT = {"PYTHONPATH": "/gander", "PYTHONPYCACHEPREFIX": "/var/tmp/compiled", "GANDER_STATE": "/tmp/state"}
 # An emulator is never in time, and takes minutes to paint a yard: no fault of what it runs.
 PATIENT = "--set policy.budget_ms=10000 --set models.deadline_ms=5000 --set camera.0.source=/files/yard"
+TOO_SLOW = "within 60 s"
+"""What the product says of a model that does not answer at all; an emulator may be that slow."""
 STARTER = ROOT / "edge" / "starter" / "starter.gander"
 
 
@@ -77,9 +79,15 @@ def in_both(trees: dict[str, Tree], files: Path) -> InBoth:
 
     @once
     def run(*command: str) -> dict[str, Done]:
+        def there(tree: Tree) -> Done:
+            return tree.run(*command, files=files, **CHECKOUT)
+
         with ThreadPoolExecutor(len(trees)) as pool:
-            done = pool.map(lambda tree: tree.run(*command, files=files, **CHECKOUT), trees.values())
-            return dict(zip(trees, done, strict=True))
+            made = dict(zip(trees, pool.map(there, trees.values()), strict=True))
+        for suite, done in made.items():
+            if TOO_SLOW in done.stdout + done.stderr:  # once more, with no other emulator beside it
+                made[suite] = there(trees[suite])
+        return made
 
     return run
 

@@ -268,6 +268,7 @@ def test_a_mistake_in_the_settings_waits_for_its_owner_and_goes_with_it(coop: Ma
         coop.types("sudo systemctl restart gander.target")
         coop.until(lambda: coop.shows(WATCH, "ExecMainPID") != tried, f"refused: {log(coop)}")  # noqa: B023
         coop.until(lambda: coop.shows(WATCH, "ActiveState") == "inactive", "tried again and again")
+        coop.until(lambda: coop.shows("gander-gave-up@gander-watch", "ActiveState") == "inactive", "it has not ended")
     coop.until(lambda: coop.shows("gander-again@gander-watch", "ActiveState") == "active", "left for dead")
     assert coop.shows(WATCH, "ExecMainStatus") == "2"
     assert "polizy" in coop.types("gander check", check=False).stderr

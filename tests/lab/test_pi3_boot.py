@@ -18,7 +18,7 @@ from tests.lab.pi3.parts import NotHere, built
 
 pytestmark = pytest.mark.lab
 
-BUSY_S = 3.0  # an emulated processor on a busy machine
+BUSY_S = 6.0  # an emulated processor on a busy machine
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from firmware.wire import LINE_MAX, seal
 from tests.lab.pico.chip import PINS, ROOT, Pico, flash, lines
 from tests.lab.pico.parts import NotHere, Parts, built
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(5400)]  # from an empty cache
 
 LAMP, SIREN, WATER, SERVO, STROBE = 0, 1, 2, 3, 4
 LATE_MS = 100.0  # what the README promises above the ordered pulse

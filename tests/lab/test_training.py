@@ -21,6 +21,7 @@ from tests.stage import gander
 
 pytestmark = [
     pytest.mark.lab,
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(
         importlib.util.find_spec("tensorflow") is None, reason="needs TensorFlow: `make setup-training`"
     ),

@@ -150,9 +150,9 @@ def _settled(status: dict[str, Any]) -> bool:
 
 
 def _still(life: Recorded) -> bool:
-    """Whether nobody writes for a second."""
+    """Whether nobody writes for longer than a flush takes, or than a look at what waits to be told is kept."""
     before = len(power.read(life.log))
-    time.sleep(1.0)
+    time.sleep(7.0)
     return len(power.read(life.log)) == before
 
 

@@ -141,7 +141,7 @@ class Tree:
     qemu: str
 
     def run(
-        self, *command: object, files: Path = HERE, timeout: float = 600.0, nice: int = 0, **variables: str
+        self, *command: object, files: Path = HERE, timeout: float = 600.0, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the tree; it sees the folder `files` at `/files`, and may write there."""
         known = {
@@ -156,7 +156,7 @@ class Tree:
         assignments = [f"{name}={value}" for name, value in {**known, **variables}.items()]
         return subprocess.run(
             [
-                *("nice", "-n", str(nice), *APART),
+                *APART,
                 *(REGISTER + ENTER, "tree", self.qemu, str(self.root), str(ROOT), str(files)),
                 *("env", "-i", *assignments, *map(str, command)),
             ],
@@ -168,7 +168,7 @@ class Tree:
 
     def must(self, *command: object, files: Path = HERE, **variables: str) -> str:
         """The same, for what has to succeed; returns what it printed."""
-        done = self.run(*command, files=files, timeout=3000, nice=10, **variables)
+        done = self.run(*command, files=files, timeout=5000, **variables)
         assert done.returncode == 0, f"{self.suite.name}: {command[:3]}: {(done.stdout + done.stderr)[-3000:]}"
         return done.stdout
 
@@ -261,7 +261,7 @@ def _system(tree: Tree) -> None:
     include = ",".join(("python3-venv", *tree.suite.packages))
     options = ("--arch=arm64", "--variant=minbase", f"--include={include}", tree.suite.name, str(tree.root))
     try:  # from debootstrap's own default mirror
-        _do("nice", "-n", "10", *APART, REGISTER + 'exec "$@"', "system", tree.qemu, "debootstrap", *options)
+        _do(*APART, REGISTER + 'exec "$@"', "system", tree.qemu, "debootstrap", *options)
     except AssertionError as error:
         raise NotHere(f"the tree is not built yet, and cannot be without a network: {error}") from None
     _take_back(tree.root)
@@ -333,6 +333,6 @@ _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def _do(*command: str) -> str:
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LANG": "C.UTF-8", "PATH": _PATH}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=3000)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=5000)
     assert done.returncode == 0, f"{' '.join(command[-6:])}: {(done.stdout + done.stderr)[-2000:]}"
     return done.stdout

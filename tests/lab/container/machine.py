@@ -109,7 +109,8 @@ class Machine:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._nspawn.wait(60)
             if self._nspawn.poll() is None and self.leader:
-                os.kill(self.leader, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.leader, signal.SIGKILL)
                 self._nspawn.wait(60)
         subprocess.run(["umount", "--lazy", self.root, self._layer], check=False)
         for group in self._groups:

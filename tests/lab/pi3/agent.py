@@ -105,8 +105,8 @@ def fault(mark: Mark, witness: Witness, wish: dict[str, Any]) -> None:
     deterrent = DeterrentConfig(**wish["deterrent"])
     host = Host(deterrent, wish["fires"])
     ready = host.wait("ready", 60.0)
-    fired = host.wait("fired", 30.0) if wish["fires"] else {}
     witness.forget()
+    fired = host.wait("fired", 30.0) if wish["fires"] else {}
     say("fired", **fired)
     if wish["fires"] and fired.get("result") != "on":  # not answered in time: once more
         host.wait("done", 30.0)

@@ -98,8 +98,7 @@ def _armed(life: Life) -> None:
     _until(lambda: _level(machine) is not Level.HIGH, _ANSWER_S)
     life.answers["maintenance"] = _do(machine, "ask", verb="mode", mode="maintenance")
     _told(life, "test fire")
-    _until(lambda: _fired(life), _ANSWER_S)  # again while the channel rests
-    life.killed = _do(machine, "kill", daemon=_pid(life, "daemon ready"))
+    _until(lambda: _felled(life), _ANSWER_S)  # again while the channel rests
     marks = changes(machine.trace.read(), MARK)
     life.moments.append(Moment("all killed", marks[-1].at))
     _until(lambda: _level(machine) is Level.FREE, _ANSWER_S)  # first driven low, then let go
@@ -112,9 +111,9 @@ def _back(life: Life) -> None:
     life.answers["back"] = _do(life.machine, "ask", verb="status")["answer"]
 
 
-def _fired(life: Life) -> bool:
-    life.answers["fired"] = _do(life.machine, "ask", verb="test_fire")
-    return "answer" in life.answers["fired"]
+def _felled(life: Life) -> bool:
+    life.killed = _do(life.machine, "felled", daemon=_pid(life, "daemon ready"))
+    return "guards" in life.killed
 
 
 def _was_on(machine: Machine, since: float) -> bool:

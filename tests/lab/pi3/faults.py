@@ -20,7 +20,7 @@ MARK = 27
 PULSE_S = 5.0
 _UP_S = 600.0
 _SCENARIO_S = 180.0
-_TRIES = 3
+_TRIES = 6
 _LATE_S = 0.5  # an emulator that stood still for longer is no measure of what it emulates
 _LONG = {"on_ms": int(PULSE_S * 1000), "count": 1}
 # Another pin, so that "off" of one kind of relay is not "on" of the other before its scenario begins.
@@ -158,7 +158,7 @@ def _play(habit: Habit, scenario: Scenario, until: str) -> Seen:
             machine.wait("missed", _SCENARIO_S)
         else:
             told = machine.wait(until, _UP_S) if until else told
-            if told.get("late_s", 0.0) < _LATE_S or not left:
+            if told.get("late_s", 0.0) < _LATE_S or left < _TRIES // 2:
                 break
         habit.again.append(scenario.name)
     else:

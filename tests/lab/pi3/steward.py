@@ -54,6 +54,12 @@ def killed(mark: Mark, daemon: int) -> dict[str, Any]:
     return {"at": at, "guards": guards, "daemon": daemon}
 
 
+def felled(mark: Mark, daemon: int) -> dict[str, Any]:
+    """A test fire, and all killed in the middle of it, at once: words on a console take longer than a pulse."""
+    fired = asked(mark, "test_fire")
+    return fired | killed(mark, daemon) if "answer" in fired else fired
+
+
 def main() -> None:
     mark = Mark()
     parameter = Path("/sys/module/pinctrl_bcm2835/parameters/persist_gpio_outputs")
@@ -63,7 +69,7 @@ def main() -> None:
     for line in sys.stdin:
         with suppress(ValueError):
             wish = json.loads(line)
-            does = {"unit": unit, "ask": asked, "events": events, "kill": killed}[wish.pop("name")]
+            does = {"unit": unit, "ask": asked, "events": events, "felled": felled}[wish.pop("name")]
             try:
                 say("done", **does(mark, **wish))
             except (OSError, sqlite3.Error) as error:

@@ -156,8 +156,6 @@ def _online(*command: str) -> None:
 def _do(*command: str) -> str:
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LANG": "C.UTF-8", "PATH": path}
-    done = subprocess.run(
-        ["nice", *command], env=env, capture_output=True, text=True, check=False, timeout=1500, cwd="/"
-    )
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=5000, cwd="/")
     assert done.returncode == 0, f"{' '.join(command[:3])}: {(done.stdout + done.stderr)[-1500:]}"
     return done.stdout
