@@ -1,7 +1,8 @@
 """Run a command on a machine that stands still now and then: `python -m tests.stalls 1 20 pytest tests/edge`.
 
 Every 20 s or so it, and all that it has started, is stopped for 1 s. What fails then and not otherwise hung on a pause
-that was too short, or on an order that nobody promises; CI's machine, too, has other work.
+that was too short, or on an order that nobody promises; CI's machine, too, has other work. (`sudo` and `runuser` stop
+with their child and do not always go on with it: not for `test_install`.)
 """
 
 from __future__ import annotations

@@ -295,11 +295,11 @@ def test_away_is_seen_and_so_is_the_return(place: Place, daemon: Daemon) -> None
     place.phone.press(place.pushed("automation.phone")[0]["data"]["actions"][0]["action"])
     until(lambda: any("away" in message for message in undone(place.phone)), PATIENCE_S)
     with hearing(place) as ear:
-        place.publish("mqtt.ignore_s=120")
+        place.publish("mqtt.ignore_s=60")
         place.shows("switch.armed", "on")
         place.home.call("switch.turn_off", entity_id("switch.armed"))
         until(lambda: ear.of("yard/result"), PATIENCE_S)
-        assert "within 120 s of connecting" in ear.of("yard/result")[0].json["answer"]
+        assert "within 60 s of connecting" in ear.of("yard/result")[0].json["answer"]
     assert daemon.status()["mode"] == "armed"
     until(lambda: "unavailable" not in states(place), PATIENCE_S)
     assert len(place.pushed("automation.phone")) == told, "what comes back is no news"
