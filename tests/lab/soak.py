@@ -246,9 +246,9 @@ def soak(state: Path, hours: float, say: Callable[[Sample], None]) -> None:
                 ask(state, "status")
             if (number + QUIET) % SAMPLED == 0:
                 ask(state, "prune")
-                at, rest = {"hour": round(number * PERIOD_S / 3600, 1)}, at_rest(state)
+                at = {"hour": round(number * PERIOD_S / 3600, 1)}
                 own, asked = held("watch", os.getpid()), held("model", model.pid)
-                say(at | own | asked | held("guard", guard()) | rest)
+                say(at | own | asked | held("guard", guard()) | at_rest(state))
             return whole.look()
 
         rounds = Rounds(lambda: turns.take(look), made.record.health, period_s=0.0)
