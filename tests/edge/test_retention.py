@@ -316,9 +316,7 @@ def test_when_the_journal_is_lost_no_picture_goes_while_labels_name_its_visits(s
     assert (labelled.exists(), unknown.exists()) == (True, False)
 
 
-def test_a_journal_that_cannot_write_does_not_stop_room_being_made(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_room_is_made_while_the_journal_cannot_write(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     path = shelf.picture(24 * 40, real=5000)
     shelf.rows()
     monkeypatch.setattr(retention, "_SETTLE_S", 1.0)
