@@ -124,7 +124,7 @@ def test_a_camera_that_cannot_even_be_closed_is_not_opened_twice(probe: Callable
 def test_the_daemon_watches_a_yard_through_it(tree: Tree, tmp_path: Path) -> None:
     jay = yard(tmp_path)
     done = tree.run(
-        *("python", f"{HARNESS}/virtual.py", "watch", "--source", "picamera", "--for", "40", "--json"),
+        *("python", f"{HARNESS}/virtual.py", "watch", "--source", "picamera", "--for", "25", "--json"),
         *("--state", "/tmp/state", "--set", "models.deadline_ms=5000", "--set", "policy.budget_ms=10000"),
         pictures=tmp_path,
         timeout=240,
