@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edge.app import Desk, desk
 from edge.clock import Ids, LiveClock
 from edge.config import Config
@@ -63,4 +65,16 @@ def ready(config: Config, folder: Path, ear: Ear) -> Iterator[Desk]:
     store.promote(store.install(bundle(state, folder))[0])
     with desk(config, state, state, LiveClock(), Ids(), listen=ear) as made:
         made.rendezvous.wait_ready(60)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ear() -> Ear:
+    return Ear()
+
+
+@pytest.fixture(scope="module")
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, ear: Ear) -> Iterator[Desk]:
+    """The desk of a test file, by its `CONFIG`."""
+    with ready(request.module.CONFIG, tmp_path_factory.mktemp("loop"), ear) as made:
         yield made

@@ -64,7 +64,7 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
 
 
 def test_they_are_actuators(rig: Rig) -> None:
-    actuators: list[Actuator] = [rig.controller, Dry([LIGHT])]  # mypy reads this too
+    actuators: list[Actuator] = [rig.controller, Dry([LIGHT])]
     assert [a.real for a in actuators] == [True, False]
     rig.eventually(lambda: all(a.ready() for a in actuators))
 

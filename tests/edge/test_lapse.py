@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -13,7 +13,9 @@ from edge.app import Desk, line
 from edge.config import Config
 from edge.errors import CameraStuck
 from edge.journal import recent_visits
-from tests.edge.loop import GREEN, RED, Camera, Ear, ready
+from tests.edge.loop import GREEN, RED, Camera, Ear, ear, made
+
+__all__ = ["ear", "made"]
 
 CONFIG = Config.model_validate(
     {
@@ -24,17 +26,6 @@ CONFIG = Config.model_validate(
         "policy": {"budget_ms": 10_000},
     }
 )
-
-
-@pytest.fixture(scope="module")
-def ear() -> Ear:
-    return Ear()
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, ear: Ear) -> Iterator[Desk]:
-    with ready(CONFIG, tmp_path_factory.mktemp("watch"), ear) as made:
-        yield made
 
 
 @pytest.fixture

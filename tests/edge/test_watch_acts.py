@@ -19,7 +19,9 @@ from edge.model_worker import ModelWorker
 from edge.values import Mode
 from edge.watch import Brain, House
 from tests.beds import Rig
-from tests.edge.loop import RED, Camera, Ear, ready
+from tests.edge.loop import RED, Camera, Ear, ear, made
+
+__all__ = ["ear", "made"]
 
 BRIEF = {"on_ms": 600, "off_ms": 0, "count": 1, "rest_ms": 100, "cooldown_s": 1.0}
 CONFIG = Config.model_validate(
@@ -33,17 +35,6 @@ CONFIG = Config.model_validate(
         "policy": {"budget_ms": 10_000},
     }
 )
-
-
-@pytest.fixture(scope="module")
-def ear() -> Ear:
-    return Ear()
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, ear: Ear) -> Iterator[Desk]:
-    with ready(CONFIG, tmp_path_factory.mktemp("acts"), ear) as made:
-        yield made
 
 
 @pytest.fixture
