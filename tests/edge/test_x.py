@@ -8,7 +8,6 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,66 +16,27 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from edge.config_feed import XConfig
 from edge.errors import ConfigError
 from edge.publishers import Later, Post, Refused
-from edge.publishers.x import X
 from edge.publishers.x_text import fit, has_link
 from edge.publishers.x_wire import NoAnswer, Wire
 from tests import x_server
+from tests.edge.x_account import (
+    PICTURED,
+    POST,
+    TWEETS,
+    UPLOAD,
+    Make,
+    calls,
+    key_file,
+    keys,
+    make,
+    server,
+    until,
+)
 from tests.x_server import KEYS, XServer, cut_short, done_then, endless, html, raw, reset, says, slow_body, truncated
 
-JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40 + b"\r\n--\xff\xd9"
-POST = Post("A jay", "A jay came to nest 2 at 07:41 and left 1.9 s after the light.")
-PICTURED = Post("A jay", "A jay at nest 2.", JPEG, "A jay beside two eggs")
-TWEETS, UPLOAD, METADATA = "/2/tweets", "/2/media/upload", "/2/media/metadata"
-PATIENT_S = 60.0
-Make = Callable[..., X]
-
-
-@pytest.fixture
-def server() -> Iterator[XServer]:
-    made = XServer()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    return key_file(tmp_path / "x.toml", "".join(f'{name} = "{key}"\n' for name, key in KEYS.items()))
-
-
-@pytest.fixture
-def make(server: XServer, keys: Path) -> Iterator[Make]:
-    made: list[X] = []
-
-    def build(
-        api: str = "", deadline_s: float = PATIENT_S, clock: Callable[[], float] = time.monotonic, **config: object
-    ) -> X:
-        settings = XConfig.model_validate({"enabled": True, "credentials": str(keys), **config})
-        made.append(X(settings, api=api or server.url, deadline_s=deadline_s, clock=clock))
-        return made[-1]
-
-    yield build
-    for x in made:
-        x.close()
-
-
-def key_file(path: Path, text: str | bytes, mode: int = 0o600) -> Path:
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    path.chmod(mode)
-    return path
-
-
-def calls() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "x-call"]
-
-
-def until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENT_S
-    while not true():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
+__all__ = ["keys", "make", "server"]
 
 
 def test_a_post_is_signed_and_stands_there(server: XServer, make: Make) -> None:
@@ -85,17 +45,6 @@ def test_a_post_is_signed_and_stands_there(server: XServer, make: Make) -> None:
     assert server.account.posts == [{"id": "1800000000000000000", "text": POST.text, "media": []}]
     assert server.problems == []
     assert server.account.dollars == pytest.approx(10 - x.price(POST))
-
-
-def test_a_picture_goes_along_byte_for_byte_with_words_on_it(server: XServer, make: Make) -> None:
-    x = make()
-    x.send(PICTURED)
-    (name,) = server.account.posts[0]["media"]
-    assert server.account.media == {name: JPEG}
-    assert server.account.alts == {name: "A jay beside two eggs"}
-    assert server.seen == [UPLOAD, METADATA, TWEETS]
-    assert x.price(PICTURED) == pytest.approx(0.02)
-    assert server.account.dollars == pytest.approx(10 - x.price(PICTURED))
 
 
 def test_the_server_tells_a_forged_signature(server: XServer, tmp_path: Path, make: Make) -> None:
@@ -317,73 +266,6 @@ def test_too_many_requests_wait_as_long_as_x_says(
     with pytest.raises(Later) as told:
         make().send(POST)
     assert told.value.after_s == pytest.approx(after_s, abs=30 if after_s > 1 else 0)
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [html(413), says(400, "Invalid Request", "media"), says(403, "Forbidden", "no pictures"), html(415), html(404)],
-)
-def test_a_picture_x_does_not_want_costs_no_post(server: XServer, make: Make, fault: x_server.Fault) -> None:
-    server.fail(UPLOAD, fault)
-    assert make().send(PICTURED)
-    assert server.account.posts[0]["media"] == []
-
-
-def test_pictures_that_cannot_be(server: XServer, make: Make) -> None:
-    x = make()
-    x.send(Post("", "too large", b"\xff\xd8" + bytes(x.most_picture)))
-    x.send(Post("", "no picture", b"GIF89a", "a hen"))
-    assert [post["media"] for post in server.account.posts] == [[], []]
-    assert server.seen == [TWEETS, UPLOAD, TWEETS]
-
-
-@pytest.mark.parametrize("fault", [html(503), reset(), says(429, "Too Many Requests", ""), truncated(200), html(401)])
-def test_a_picture_that_cannot_be_taken_now_holds_the_post(server: XServer, make: Make, fault: x_server.Fault) -> None:
-    server.fail(UPLOAD, fault)
-    x = make()
-    with pytest.raises(Later):
-        x.send(PICTURED)
-    assert server.account.posts == []
-    x.send(PICTURED)
-    assert len(server.account.posts[0]["media"]) == 1
-
-
-def test_a_large_picture_has_longer_to_go_up(server: XServer, make: Make) -> None:
-    server.fail(UPLOAD, x_server.silent)
-    began = time.monotonic()
-    with pytest.raises(Later, match=r"picture: no answer within 1\.2 s"):
-        make(deadline_s=0.2).send(Post("", "A jay", b"\xff\xd8" + bytes(15998)))
-    assert time.monotonic() - began >= 1.2
-    assert server.account.posts == []
-
-
-def test_a_picture_goes_up_once_however_often_the_post_is_tried(server: XServer, make: Make) -> None:
-    server.fail(TWEETS, html(503), html(500))
-    x = make()
-    for _ in range(2):
-        with pytest.raises(Later):
-            x.send(PICTURED)
-    x.send(PICTURED)
-    assert server.seen == [UPLOAD, METADATA, TWEETS, TWEETS, TWEETS]
-    x.send(Post("", "another", JPEG + b"!", "A jay"))
-    assert server.seen[5:] == [UPLOAD, METADATA, TWEETS]
-
-
-@pytest.mark.parametrize("fault", [html(500), html(400), reset(), truncated(200)])
-def test_words_on_a_picture_are_no_reason_to_lose_a_post(server: XServer, make: Make, fault: x_server.Fault) -> None:
-    server.fail(METADATA, fault)
-    make().send(PICTURED)
-    assert len(server.account.posts[0]["media"]) == 1
-
-
-def test_a_post_goes_without_the_picture_that_x_forgot(server: XServer, make: Make) -> None:
-    x = make()
-    server.fail(TWEETS, html(503))
-    with pytest.raises(Later):
-        x.send(PICTURED)
-    server.account.media.clear()
-    assert x.send(PICTURED)
-    assert server.account.posts[0]["media"] == []
 
 
 def test_closing_ends_what_is_under_way(server: XServer, make: Make) -> None:
